@@ -1,0 +1,1 @@
+"""The installed pyman: a private directory that holds its packages, so that site-packages gains a single name."""
