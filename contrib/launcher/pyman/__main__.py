@@ -32,4 +32,4 @@ add_paths(__file__.rpartition("/")[0])
 
 from engine.cli.main import main  # noqa: E402 -- not findable before
 
-sys.exit(main(sys.argv[1:]))
+main(sys.argv[1:])
