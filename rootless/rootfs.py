@@ -11,7 +11,7 @@ from rootless.constants import (
     MOUNT_ATTR_RDONLY,
 )
 from rootless.errors import KernelError
-from rootless.mounts import PROPAGATION, Bind, Mask, NewFilesystem, Operation, ReadOnly, Symlink
+from rootless.mounts import PROPAGATION, Bind, Mask, NewFilesystem, Operation, Overlay, ReadOnly, Symlink
 from rootless.record import Record
 
 TYPE_CHECKING = False
@@ -117,6 +117,9 @@ def _mount(entry: MountEntry, *, gids_mapped: bool) -> Operation:
         # the default, so only what is set matters.
         return Bind(entry["source"], target, options.rbind, options.set_, 0, False, options.propagation)
     data = options.data
+    if kind == "overlay":
+        directories = dict(option.partition("=")[::2] for option in data)
+        return Overlay(entry["source"], directories["upperdir"], directories["workdir"], target)
     if kind == "devpts" and not gids_mapped:
         data = tuple(option for option in data if option != "gid=5")
     if kind not in ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs"):

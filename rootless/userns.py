@@ -91,31 +91,29 @@ def default_maps() -> Maps:
 
 def write_maps(pid: int, maps: Maps) -> None:
     """Give the user namespace of `pid`, just created by us, its maps. Raises IdMapError."""
-    if is_root():
+    finish_map_writers(start_map_writers(pid, maps))
+
+
+def start_map_writers(pid: int, maps: Maps) -> list[tuple[int, int]]:
+    """Write the maps, or start the setuid helpers that do: both at once, each costs a millisecond or two."""
+    if is_root() or maps.single:
         try:
-            # Deny first where that is needed: a root without CAP_SETGID over its own namespace's parent may only
-            # write a single-id gid_map after setgroups is denied (user_namespaces(7), Linux 3.19).
             if maps.single:
+                # Deny setgroups first: without it an unprivileged write to gid_map is EPERM
+                # (user_namespaces(7), Linux 3.19).
                 _write(f"/proc/{pid}/setgroups", "deny")
             _write(f"/proc/{pid}/uid_map", idmap.text(maps.uids))
             _write(f"/proc/{pid}/gid_map", idmap.text(maps.gids))
         except OSError as error:
             raise _map_error(error) from error
-        return
-    if len(maps.uids) == len(maps.gids) == 1 and maps.uids[0].count == maps.gids[0].count == 1:
-        try:
-            # Deny setgroups first: without it an unprivileged write to gid_map is EPERM
-            # (user_namespaces(7), Linux 3.19).
-            _write(f"/proc/{pid}/setgroups", "deny")
-            _write(f"/proc/{pid}/uid_map", idmap.text(maps.uids))
-            _write(f"/proc/{pid}/gid_map", idmap.text(maps.gids))
-        except OSError as error:
-            raise _map_error(error) from error
-        return
-    # Both setuid helpers at once: each costs a millisecond or two.
-    helpers = [start_helper(_map_argv("newuidmap", pid, maps.uids)), start_helper(_map_argv("newgidmap", pid, maps.gids))]
-    for name, helper in zip(("newuidmap", "newgidmap"), helpers, strict=True):
-        status, output = finish_helper(helper)
+        return []
+    return [start_helper(_map_argv("newuidmap", pid, maps.uids)), start_helper(_map_argv("newgidmap", pid, maps.gids))]
+
+
+def finish_map_writers(helpers: list[tuple[int, int]]) -> None:
+    """Wait for the helpers. Raises IdMapError with what they said."""
+    results = [finish_helper(helper) for helper in helpers]
+    for name, (status, output) in zip(("newuidmap", "newgidmap"), results, strict=False):
         if status != 0:
             raise IdMapError(
                 f"{name} refused the id map: {output.strip() or f'exit status {status}'}",

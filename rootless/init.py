@@ -1,0 +1,502 @@
+"""The child's side of a start: from clone(2) to execve(2).
+
+`run` is a flat list, in the order that the kernel demands. What it is told to do is decided before (rootfs.plan);
+once the container's root is entered nothing is imported, looked up by NSS or executed by name but the user's command.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import resource
+import stat
+import struct
+import termios
+
+from rootless import capabilities, messages, mounts, paths, rootfs, seccomp, syscalls, users
+from rootless.constants import (
+    AT_EMPTY_PATH,
+    AT_FDCWD,
+    AT_RECURSIVE,
+    CLONE_NEWCGROUP,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SLAVE,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_PDEATHSIG,
+)
+from rootless.errors import StepFailed
+from rootless.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from rootless.oci import Process, Spec
+    from rootless.users import User
+else:
+    import _signal as signal
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ACCOUNT_FILE_LIMIT = 1 << 20  # bytes of /etc/passwd and /etc/group that are read; hostile images have larger ones
+
+
+class Root(Record):
+    """Where the root file system comes from.
+
+    `overlay`: directories of the host, the uppermost layer first, and where changes go (both empty: read-only).
+    `directory`: a directory of the host as it is. `descriptor`: a detached mount, by its descriptor in init.
+    `host`: the host's own top-level directories, each below an overlay of its own.
+    """
+
+    kind: str
+    lower: tuple[str, ...] = ()
+    upper: str = ""
+    work: str = ""
+    path: str = ""
+
+
+class Launch(Record):
+    """All that init needs to know."""
+
+    spec: Spec
+    root: Root
+    scratch_dir: str  # an empty directory of the host; hidden below a tmpfs of init's own mount namespace
+    user: str = ""  # name or number of a user and group of the image; empty: the one of the spec
+    groups: tuple[str, ...] = ()  # names or numbers of further groups
+    keep_groups: bool = False
+    tty_group_mapped: bool = True
+    private_cgroup: bool = True
+    private_network: bool = True
+    single_id: bool = False
+    identity: str = ""  # a passwd line to add if the image has none for its user: "name:uid:gid:home"
+    added_capabilities: int | None = None  # mask of --cap-add; None: take the sets of the spec literally
+    seccomp_programs: tuple[bytes, ...] = ()
+    preserve_fds: int = 0
+    window: tuple[int, int] | None = None  # rows, columns of the terminal
+
+
+def run(build: Callable[[], Launch], sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
+    """Become the container's first process. Never returns; failures are sent as FAILED.
+
+    `build` runs here, while the setuid helpers write the maps of the namespace.
+    """
+    try:
+        _run(build(), sock, stdio)
+    except BaseException as error:
+        try:
+            messages.send_failure(sock, error)
+        finally:
+            os._exit(125)
+
+
+def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
+    spec, process = launch.spec, launch.spec["process"]
+    _reset_signals()
+    _expect(sock, messages.MAPS_WRITTEN)
+    # From here on: root in the new user namespace, host mounts still visible.
+    if not launch.keep_groups and not launch.single_id:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    syscalls.prctl(PR_SET_DUMPABLE, 0)  # nothing in the container may look at us before execve
+    os.setsid()
+    _new_keyring()
+    if launch.private_cgroup:
+        syscalls.unshare(CLONE_NEWCGROUP)  # only now are we in the container's own cgroup
+    if launch.private_network:
+        _loopback_up()
+
+    null_fd = mounts.null_device()
+    root_fd = _mount_root(launch)
+    user = _find_user(launch, root_fd)
+    for operation in rootfs.plan(spec, gids_mapped=launch.tty_group_mapped):
+        mounts.apply(operation, root_fd, null_fd)
+    _add_identity(launch, root_fd, user)
+    _make_workdir(root_fd, process["cwd"], user)
+    if spec["root"].get("readonly"):
+        syscalls.mount_setattr(root_fd, "", AT_EMPTY_PATH, set_=MOUNT_ATTR_RDONLY)
+    _set_sysctls(spec)
+    _enter_root(root_fd)
+    # From here on: only the container's files are visible.
+    _set_names(spec)
+    console_fd = _open_console(launch, user) if process.get("terminal") else None
+    messages.send(sock, messages.MOUNTS_READY, {"uid": user.uid, "gid": user.gid}, fd=console_fd)
+    _take_stdio(stdio, user, terminal=console_fd is not None)
+    _expect(sock, messages.START)
+
+    syscalls.close_range_cloexec(3 + launch.preserve_fds)
+    apply_process(
+        process,
+        user,
+        added=launch.added_capabilities,
+        seccomp_programs=launch.seccomp_programs,
+        single_id=launch.single_id,
+        keep_groups=launch.keep_groups,
+    )
+    execute(process["args"], environment(process, user))
+
+
+def _expect(sock: _socket.socket, name: str) -> None:
+    received, _, _ = messages.receive(sock)
+    if received != name:
+        os._exit(125)  # the monitor is gone: nobody to tell
+
+
+def _reset_signals() -> None:
+    """Undo what an interpreter and its monitor did to signals: handlers go with execve, ignored ones and masks stay."""
+    for number in range(1, 32):
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _new_keyring() -> None:
+    try:
+        syscalls.join_session_keyring()
+    except OSError:
+        pass  # EDQUOT, ENOSYS: seccomp keeps keyctl(2) from the container all the same
+
+
+def _loopback_up() -> None:
+    """Set the loopback interface up (netdevice(7): SIOCGIFFLAGS, SIOCSIFFLAGS)."""
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        request = struct.pack("16sh22x", b"lo", 0x1 | 0x40)  # IFF_UP | IFF_RUNNING
+        fcntl.ioctl(sock.fileno(), 0x8914, request)
+    finally:
+        sock.close()
+
+
+def _mount_root(launch: Launch) -> int:
+    """Mount the root file system below the scratch directory. Returns its O_PATH descriptor."""
+    root, scratch = launch.root, launch.scratch_dir
+    propagation = MS_SLAVE if "slave" in launch.spec["linux"].get("rootfsPropagation", "") else MS_PRIVATE
+    if any(_shares(entry.get("options", [])) for entry in launch.spec.get("mounts", [])):
+        propagation = MS_SLAVE
+    syscalls.mount(None, "/", None, propagation | MS_REC)
+    _attach(mounts.new_mount("tmpfs", ("mode=0700", "size=1m"), 0), scratch)
+    target = f"{scratch}/root"
+    os.mkdir(target)
+    if root.kind == "overlay":
+        _mount_overlay(root, scratch, target)
+    elif root.kind == "descriptor":
+        _attach(int(root.path), target)
+    elif root.kind == "host":
+        _mount_host_directories(root, scratch, target)
+    else:
+        tree_fd = syscalls.open_tree(AT_FDCWD, root.path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
+        _attach(tree_fd, target)
+    return os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _shares(options: list[str]) -> bool:
+    return any(option.lstrip("r") in ("slave", "shared", "hared") for option in options)
+
+
+def _attach(mount_fd: int, target: str) -> None:
+    target_fd = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    syscalls.move_mount(mount_fd, target_fd)
+    os.close(mount_fd)
+    os.close(target_fd)
+
+
+def _mount_overlay(root: Root, scratch: str, target: str) -> None:
+    """Mount the layers through links with short names.
+
+    Options of mount(2) end after a page, which 127 full paths exceed, and a ',' or ':' in a path would split them.
+    """
+    for index, path in enumerate(root.lower):
+        os.symlink(path, f"{scratch}/{index}")
+    lower = [str(index) for index in range(len(root.lower))]
+    if root.upper:
+        os.symlink(root.upper, f"{scratch}/u")
+        os.symlink(root.work, f"{scratch}/w")
+        data = f"lowerdir={':'.join(lower)},upperdir=u,workdir=w,userxattr"
+    else:
+        if len(lower) == 1:  # overlay wants two layers when nothing is written
+            os.mkdir(f"{scratch}/e")
+            lower.append("e")
+        data = f"lowerdir={':'.join(lower)},userxattr"
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.chdir(scratch)
+    try:
+        syscalls.mount("overlay", "root", "overlay", 0, data)
+    except OSError as error:
+        raise StepFailed(
+            f"cannot mount the layers by the kernel's overlay: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+        ) from error
+    os.fchdir(before)
+    os.close(before)
+
+
+# Directories of the host that the container has its own version of, or none.
+_NOT_FROM_HOST = frozenset(("proc", "sys", "dev", "run", "tmp", "lost+found"))
+
+
+def _mount_host_directories(root: Root, scratch: str, target: str) -> None:
+    """Put each top-level directory of `root.path` below an overlay of its own.
+
+    The kernel refuses an overlay of "/" itself in a user namespace, because mounts that are locked below it would
+    come off; most directories below have none. Where one has, it is shown read-only as it is.
+    """
+    for name in sorted(os.listdir(root.path)):
+        source, place = f"{root.path.rstrip('/')}/{name}", f"{target}/{name}"
+        status = os.lstat(source)
+        if stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(source), place)
+        elif not stat.S_ISDIR(status.st_mode):
+            continue
+        elif name in _NOT_FROM_HOST:
+            os.mkdir(place, 0o1777 if name == "tmp" else 0o755)
+            os.chmod(place, 0o1777 if name == "tmp" else 0o755)
+        else:
+            os.mkdir(place)
+            upper, work = f"{root.upper}/{name}", f"{root.work}/{name}"
+            os.mkdir(upper)
+            os.mkdir(work)
+            try:
+                mounts.apply(mounts.Overlay(source, upper, work, name), _path_fd(target), -1)
+            except StepFailed:
+                tree_fd = syscalls.open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE)
+                syscalls.mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, set_=MOUNT_ATTR_RDONLY)
+                _attach(tree_fd, place)
+
+
+def _path_fd(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _find_user(launch: Launch, root_fd: int) -> User:
+    """Return who runs the command, by the image's own /etc/passwd and /etc/group."""
+    passwd = _account_file(root_fd, "etc/passwd")
+    group = _account_file(root_fd, "etc/group")
+    spec_user = launch.spec["process"]["user"]
+    wanted = launch.user or f"{spec_user['uid']}:{spec_user['gid']}"
+    return users.lookup_user(passwd, group, wanted, extra_groups=launch.groups)
+
+
+def _account_file(root_fd: int, path: str) -> str:
+    try:
+        return paths.read_file_in_root(root_fd, path, _ACCOUNT_FILE_LIMIT).decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return ""
+
+
+def _add_identity(launch: Launch, root_fd: int, user: User) -> None:
+    """Give a user whom the image does not know a line in /etc/passwd, on a copy that lives as long as the container."""
+    if not launch.identity:
+        return
+    name, uid, gid, home = launch.identity.split(":", 3)
+    passwd = _account_file(root_fd, "etc/passwd")
+    if any(line.split(":")[2:3] == [uid] for line in passwd.splitlines()):
+        return
+    line = f"{name}:*:{uid}:{gid}:{name}:{home}:/bin/sh\n"
+    copy = f"{launch.scratch_dir}/passwd"
+    fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    os.fchmod(fd, 0o644)
+    text = passwd if passwd.endswith("\n") or not passwd else passwd + "\n"
+    os.write(fd, (text + line).encode("utf-8", "surrogateescape"))
+    os.close(fd)
+    mounts.apply(mounts.Bind(copy, "/etc/passwd", recursive=False), root_fd, -1)
+
+
+def _make_workdir(root_fd: int, workdir: str, user: User) -> None:
+    """Make the working directory if the image lacks it, inside the root whatever links it has (CVE-2026-55686)."""
+    try:
+        os.close(paths.open_in_root(root_fd, workdir, os.O_PATH | os.O_DIRECTORY))
+    except FileNotFoundError:
+        fd = paths.make_directories_in_root(root_fd, workdir, 0o755)
+        os.chown(f"/proc/self/fd/{fd}", user.uid, user.gid)
+        os.close(fd)
+    except NotADirectoryError as error:
+        raise StepFailed(f"the working directory {workdir} is not a directory in the container") from error
+
+
+def _set_sysctls(spec: Spec) -> None:
+    for name, value in spec["linux"].get("sysctl", {}).items():
+        path = f"/proc/sys/{name.replace('.', '/')}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(fd, value.encode())
+            os.close(fd)
+        except OSError as error:
+            raise StepFailed(f"cannot set sysctl {name}={value}: {os.strerror(error.errno or 0)}") from error
+
+
+def _enter_root(root_fd: int) -> None:
+    os.fchdir(root_fd)
+    syscalls.pivot_root(".", ".")  # the old root is now stacked on the new one (pivot_root(2), NOTES)
+    syscalls.umount(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def _set_names(spec: Spec) -> None:
+    if spec.get("hostname"):
+        syscalls.sethostname(spec["hostname"])
+    if spec.get("domainname"):
+        syscalls.setdomainname(spec["domainname"])
+
+
+def _open_console(launch: Launch, user: User) -> int:
+    """Open a terminal of the container's own devpts and make it our controlling one. Returns the master side."""
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    number = struct.unpack("I", fcntl.ioctl(master, termios.TIOCGPTN, b"\0\0\0\0"))[0]
+    fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
+    # TIOCGPTPEER (Linux 4.13) opens the slave without a path that the image could have replaced (CVE-2025-52565).
+    slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if launch.window:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *launch.window, 0, 0))
+    os.fchown(slave, user.uid, -1)
+    root_fd = _path_fd("/")
+    mounts.apply(mounts.Bind(f"/dev/pts/{number}", "/dev/console", recursive=False), root_fd, -1)
+    os.close(root_fd)
+    for fd in range(3):
+        os.dup2(slave, fd)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.close(slave)
+    return master
+
+
+def _take_stdio(stdio: tuple[int, int, int], user: User, *, terminal: bool) -> None:
+    """Put the pipes on 0, 1, 2 and let the user reopen them as /dev/stdout."""
+    if terminal:
+        return
+    for target, fd in enumerate(stdio):
+        if fd != target:
+            os.dup2(fd, target)
+        else:
+            os.set_inheritable(fd, True)
+        status = os.fstat(target)
+        if stat.S_ISFIFO(status.st_mode) and status.st_uid != user.uid:
+            try:
+                os.fchown(target, user.uid, -1)
+            except OSError:
+                pass  # a pipe of an unmapped owner: it works, it just cannot be reopened
+
+
+def apply_process(
+    process: Process,
+    user: User,
+    *,
+    added: int | None = None,
+    seccomp_programs: tuple[bytes, ...] = (),
+    single_id: bool = False,
+    keep_groups: bool = False,
+) -> None:
+    """Drop to what the process may be, in the order that keeps each step possible; execve is next."""
+    for limit in process.get("rlimits", []):
+        _set_rlimit(limit["type"], limit["soft"], limit["hard"])
+    if "oomScoreAdj" in process:
+        _set_oom_score(process["oomScoreAdj"])
+    os.umask(process["user"].get("umask", 0o022))
+    sets = _capability_sets(process, user, added)
+    # The bounding set needs CAP_SETPCAP, and ids need CAP_SETUID: so bounding first, then ids, then the other sets.
+    capabilities.drop_bounding(sets.bounding)
+    syscalls.prctl(PR_SET_KEEPCAPS, 1)
+    if not single_id and not keep_groups:
+        os.setgroups(list(user.groups))
+    if not single_id or (user.uid, user.gid) == (0, 0):
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    syscalls.prctl(PR_SET_KEEPCAPS, 0)
+    # As the user, so that a directory that they may not enter fails here and not with the rights of root.
+    _change_directory(process["cwd"])
+    # After the last change of ids, which clears it (prctl(2)).
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if process.get("noNewPrivileges") or single_id:
+        syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+        capabilities.take_on(sets)
+        _install(seccomp_programs)
+    else:
+        # Without no_new_privs a filter needs CAP_SYS_ADMIN (seccomp(2)): it goes before the capabilities, as in runc.
+        if seccomp_programs and user.uid != 0:
+            capabilities.take_on(capabilities.sets_for(capabilities.limit_to_kernel(-1), root=True))
+        _install(seccomp_programs)
+        capabilities.take_on(sets)
+
+
+def _capability_sets(process: Process, user: User, added: int | None) -> capabilities.CapabilitySets:
+    """Return the sets of the spec; with `added`, those that Podman gives to this user."""
+    given = process.get("capabilities", {})
+    bounding = capabilities.mask(given.get("bounding", ()))
+    if added is not None:
+        return capabilities.sets_for(bounding, root=user.uid == 0, added=added)
+    return capabilities.CapabilitySets(
+        bounding,
+        capabilities.mask(given.get("effective", ())),
+        capabilities.mask(given.get("permitted", ())),
+        capabilities.mask(given.get("inheritable", ())),
+        capabilities.mask(given.get("ambient", ())),
+    )
+
+
+def _install(seccomp_programs: tuple[bytes, ...]) -> None:
+    for program in seccomp_programs:
+        seccomp.install(program)
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise StepFailed(f"cannot enter the working directory {path}: {os.strerror(error.errno or 0)}") from error
+    # The kernel answers "(unreachable)/..." for a directory outside the root (CVE-2024-21626).
+    if not os.getcwd().startswith("/"):
+        raise StepFailed(f"the working directory {path} is outside the container")
+
+
+def _set_rlimit(name: str, soft: int, hard: int) -> None:
+    """Set a limit, within the hard one that we have: asking for more must not keep a container from starting."""
+    number = getattr(resource, name)
+    _, ceiling = resource.getrlimit(number)
+    if ceiling != resource.RLIM_INFINITY:
+        hard = ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)
+        soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+    resource.setrlimit(number, (soft, hard))
+
+
+def _set_oom_score(value: int) -> None:
+    fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    except PermissionError as error:
+        raise StepFailed(f"cannot set oom_score_adj to {value}: only root may lower it") from error
+    finally:
+        os.close(fd)
+
+
+def environment(process: Process, user: User) -> dict[str, str]:
+    """Return the environment, with HOME from the image's passwd if nothing else set it."""
+    env = dict(pair.partition("=")[::2] for pair in process.get("env", []))
+    env.setdefault("HOME", user.home or "/")
+    return env
+
+
+def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
+    """Execute a command as execvp(3) would, in the container's own PATH. Raises StepFailed."""
+    name = argv[0]
+    directories = [""] if "/" in name else env.get("PATH", _DEFAULT_PATH).split(":")
+    failure: OSError | None = None
+    for directory in directories:
+        path = f"{directory or '.'}/{name}" if "/" not in name else name
+        try:
+            os.execve(path, argv, env)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            failure = failure or error
+        except OSError as error:
+            failure = error
+    if failure is None or isinstance(failure, (FileNotFoundError, NotADirectoryError)):
+        where = "" if "/" in name else " in $PATH"
+        raise StepFailed(f'cannot execute "{name}": not found{where} in the container', not_found=True)
+    reason = os.strerror(failure.errno or 0)
+    raise StepFailed(f'cannot execute "{name}": {reason}', errno=failure.errno or 0, not_executable=True)
