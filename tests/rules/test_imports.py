@@ -99,8 +99,8 @@ def test_rootless_needs_the_standard_library_only() -> None:
     assert not wrong
 
 
-def test_our_imports_exist() -> None:
-    """A name imported from a package of ours is a module or is defined: mypy says so too, but not for the lazy table."""
+def test_modules_of_verbs_exist() -> None:
+    """mypy checks import statements, but not the table of verbs, whose modules are imported by name."""
     from engine.cli import table
 
     missing = [module for module, _, _ in table.VERBS.values() if module_path(module) is None]
@@ -127,7 +127,9 @@ def start_path() -> dict[str, str]:
 def test_start_path_reaches_what_it_should() -> None:
     """Guards the test below against checking nothing."""
     reached = start_path()
-    assert {"engine.cli.main", "engine.cli.parse", "engine.errors", "storage.store", "rootless.syscalls"} <= set(reached)
+    assert {"engine.cli.main", "engine.cli.parse", "engine.errors", "storage.store", "rootless.syscalls"} <= set(
+        reached
+    )
 
 
 def test_start_path_imports_nothing_slow() -> None:

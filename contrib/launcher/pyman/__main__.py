@@ -1,12 +1,14 @@
 """Run the command: pyman's packages and its libraries go on the path of an interpreter that was started without `site`.
 
-Compiled at every start, so it is short. The libraries come last: none of them can stand in for a module of ours or of the
-standard library, and a directory at the end of the path costs nothing until something is wanted from it.
+Compiled at every start, so it is short. The libraries come last: none of them can stand in for a module of ours or of
+the standard library, and a directory at the end of the path costs nothing until something is wanted from it.
 """
 
 import sys
 
-if not sys.flags.isolated or not sys.flags.no_site:  # `python -m pyman`, with PYTHON* and the working directory in sight
+if (
+    not sys.flags.isolated or not sys.flags.no_site
+):  # `python -m pyman`, with PYTHON* and the working directory in sight
     import os
 
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", "utf8", __file__, *sys.argv[1:]])
