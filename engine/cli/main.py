@@ -197,7 +197,8 @@ def _unknown_verb(name: str) -> UsageError:
         return UsageError(f'there is no command "{name}": {reason}')
     import difflib  # only to answer a mistake
 
-    close = difflib.get_close_matches(name, [*table.VERBS, *table.ALIASES, *table.GROUPS], 1, 0.6)
+    known = [word for word in (*table.VERBS, *table.ALIASES, *table.GROUPS) if not word.startswith("_")]
+    close = difflib.get_close_matches(name, known, 1, 0.6)
     hint = f"did you mean '{close[0]}'? See 'pyman --help'" if close else "see 'pyman --help'"
     return UsageError(f'there is no command "{name}"', hint=hint)
 

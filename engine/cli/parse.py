@@ -306,9 +306,9 @@ class _Parser:
             self.index += 1
         if option.kind == TEXTS:
             for item in value.split(",") if option.split else (value,):
-                values[option.attribute].append(_converted(option, name, item))
+                values[option.attribute].append(converted(option, name, item))
         else:
-            values[option.attribute] = _converted(option, name, value)
+            values[option.attribute] = converted(option, name, value)
 
     def place(self, words: list[str]) -> None:
         """Give the positionals their words."""
@@ -326,7 +326,8 @@ class _Parser:
             raise UsageError(f'unexpected argument "{words[0]}"')
 
 
-def _converted(option: Option, name: str, value: str) -> str | int | float:
+def converted(option: Option, name: str, value: str) -> str | int | float:
+    """Return the value of one option as its type. Raises UsageError."""
     if option.choices and value not in option.choices:
         raise UsageError(f'invalid value "{value}" for {name}: choose from {", ".join(option.choices)}')
     if option.kind == NUMBER:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # verb -> (module, function, summary)
 VERBS: dict[str, tuple[str, str, str]] = {
+    "__complete": ("engine.cli.completion", "complete", "Answer a shell that completes a command line"),
     "attach": ("engine.cli.run", "attach", "Attach to a running container"),
     "completion": ("engine.cli.completion", "completion", "Print the completion script of a shell"),
     "container exists": ("engine.cli.containers", "exists", "Tell by the exit status whether a container exists"),
