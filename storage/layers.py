@@ -4,8 +4,8 @@
 archive, from which that can be rebuilt. HEX is the diff id: the SHA-256 of the uncompressed archive.
 
 A layer is made in `staging/NAME/`, synced, and renamed into place. `staging/NAME.lock` is locked (flock(2)) by the
-maker for as long as it lives, so that a sweep can tell what a killed process has left behind. Making, sweeping and removing
-run inside a user namespace that has all ids of the layers.
+maker for as long as it lives, so that a sweep can tell what a killed process has left behind. Making, sweeping and
+removing run inside a user namespace that has all ids of the layers.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class _HeaderFile:
 
             self._path = f"{directory}/headers.gz"
             self._compressor = zlib.compressobj(1, wbits=31)
-        self._file = open(self._path, "wb", buffering=1 << 18)  # noqa: SIM115 -- closed by __exit__
+        self._file = open(self._path, "wb", buffering=1 << 18)
         self._parts: list[bytes] = []
         self._length = 0
 
