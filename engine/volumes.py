@@ -1,0 +1,198 @@
+"""Named volumes: `volumes/NAME/_data` and a record beside it. A volume is in use if a container's record names it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from engine.errors import InUse, NotFound, PymanError
+from rootless.record import Record
+from storage import records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from engine.context import Context
+    from engine.model import Mount
+    from storage.store import Store
+
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+class Volume(Record):
+    """One volume as it was made. `anonymous`: made for one container, and removed with it by `rm -v` or `--rm`."""
+
+    name: str
+    created_ns: int
+    labels: tuple[tuple[str, str], ...] = ()
+    anonymous: bool = False
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Volume:
+        labels = tuple((str(key), str(text)) for key, text in value.get("labels", ()))
+        return cls(**{**{name: value[name] for name in cls._fields if name in value}, "labels": labels})
+
+
+def data_dir(store: Store, name: str) -> str:
+    """Return the directory that containers see."""
+    return f"{store.volumes_dir}/{name}/_data"
+
+
+def check_name(name: str) -> None:
+    """Raise PymanError for a name that no volume can have."""
+    if not name or len(name) > 200 or not _NAME_CHARACTERS.issuperset(name) or not (name[0].isalnum()):
+        raise PymanError(
+            f'"{name}" is no name for a volume',
+            hint="letters, digits and _.- are allowed, a letter or digit comes first",
+        )
+
+
+def create(store: Store, name: str = "", labels: Iterable[tuple[str, str]] = (), *, anonymous: bool = False) -> Volume:
+    """Make a volume; without a name it gets 64 random hex digits. It appears complete, or not at all.
+
+    The directory belongs to the caller, who is root in the container. Raises PymanError if the name is taken.
+    """
+    name = name or os.urandom(32).hex()
+    check_name(name)
+    volume = Volume(name, time.time_ns(), tuple(labels), anonymous)
+    # "~" is in no name: what a killed command leaves behind is no volume.
+    staging = f"{store.volumes_dir}/{name}~{os.getpid()}"
+    try:
+        os.mkdir(staging, 0o700)
+        os.mkdir(f"{staging}/_data", 0o755)
+        os.chmod(f"{staging}/_data", 0o755)  # noqa: S103 -- other users of the container read it; mkdir obeys the umask
+        records.write(f"{staging}/meta.json", volume.as_dict(), durable=True)
+        os.rename(staging, f"{store.volumes_dir}/{name}")
+        records.sync_directory(store.volumes_dir)
+    except OSError as error:
+        _discard(staging)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise PymanError(f"volume with name {name} already exists: volume already exists") from None
+        raise records.disk_error(error, staging) from error
+    return volume
+
+
+def find(store: Store, name: str) -> Volume:
+    """Find by name, or by a beginning that no other volume has. Raises NotFound."""
+    if name and _NAME_CHARACTERS.issuperset(name) and not name.startswith("."):
+        try:
+            return _load(store, name)
+        except FileNotFoundError:
+            pass
+        matches = [entry for entry in _names(store) if entry.startswith(name)]
+        if len(matches) > 1:
+            raise PymanError(f'more than one volume has a name that starts with "{name}"', hint="give more of the name")
+        if matches:
+            return _load(store, matches[0])
+    raise NotFound(f'no volume with name "{name}" found: no such volume', hint="pyman volume ls lists them")
+
+
+def ensure(store: Store, name: str) -> tuple[Volume, bool]:
+    """Return the volume with exactly this name, and whether it was made just now."""
+    check_name(name)
+    while True:
+        try:
+            return _load(store, name), False
+        except FileNotFoundError:
+            pass
+        try:
+            return create(store, name), True
+        except PymanError:
+            if not os.path.isdir(f"{store.volumes_dir}/{name}"):
+                raise  # not because another command was faster
+
+
+def all_volumes(store: Store) -> list[Volume]:
+    """Return all volumes by name; those that vanish meanwhile are left out."""
+    found = []
+    for name in sorted(_names(store)):
+        try:
+            found.append(_load(store, name))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def users(store: Store) -> dict[str, list[str]]:
+    """Return which containers (full IDs) use which volume, by looking at all of them."""
+    from engine.containers import lookup
+
+    found: dict[str, list[str]] = {}
+    for container in lookup.all_containers(store):
+        for mount in container.config.mounts:
+            if mount.type == "volume":
+                found.setdefault(mount.source, []).append(container.id)
+    return found
+
+
+def remove(context: Context, name: str) -> None:
+    """Remove a volume that no container uses. Raises InUse."""
+    using = users(context.store).get(name)
+    if using:
+        raise InUse(
+            f"volume {name} is being used by the following container(s): {', '.join(using)}: volume is being used",
+            hint="remove them first",
+        )
+    _remove(context, name)
+
+
+def remove_anonymous(context: Context, mounts: Iterable[Mount]) -> None:
+    """Remove the anonymous volumes among the mounts of a container that has just been removed."""
+    for mount in mounts:
+        if mount.type == "volume" and mount.anonymous:
+            try:
+                remove(context, mount.source)
+            except (InUse, NotFound):
+                continue  # another container took it over
+
+
+def _remove(context: Context, name: str) -> None:
+    store = context.store
+    gone = f"{store.trash_dir}/volume-{name}-{os.urandom(4).hex()}"
+    try:
+        os.rename(f"{store.volumes_dir}/{name}", gone)
+    except FileNotFoundError:
+        raise NotFound(f'no volume with name "{name}" found: no such volume') from None
+    from storage import trees
+
+    try:
+        trees.remove_tree(gone)
+    except PermissionError:
+        # Files of subordinate ids: only root of a user namespace that has them may remove these.
+        from rootless import userns
+
+        userns.run_mapped(lambda: _remove_as_root(gone), context.maps)
+
+
+def _remove_as_root(path: str) -> bytes:
+    from storage import trees
+
+    trees.remove_tree(path)
+    return b""
+
+
+def _names(store: Store) -> list[str]:
+    return [entry for entry in os.listdir(store.volumes_dir) if "~" not in entry]
+
+
+def _load(store: Store, name: str) -> Volume:
+    path = f"{store.volumes_dir}/{name}"
+    try:
+        return Volume.from_json(records.read(f"{path}/meta.json"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PymanError(f"damaged record {path}/meta.json", hint=f"pyman volume rm {name}") from None
+
+
+def _discard(staging: str) -> None:
+    for remove_one, path in (
+        (os.rmdir, f"{staging}/_data"),
+        (os.unlink, f"{staging}/meta.json"),
+        (os.rmdir, staging),
+    ):
+        try:
+            remove_one(path)
+        except OSError:
+            continue
