@@ -63,7 +63,7 @@ def create(store: Store, name: str = "", labels: Iterable[tuple[str, str]] = (),
     try:
         os.mkdir(staging, 0o700)
         os.mkdir(f"{staging}/_data", 0o755)
-        os.chmod(f"{staging}/_data", 0o755)  # noqa: S103 -- other users of the container read it; mkdir obeys the umask
+        os.chmod(f"{staging}/_data", 0o755)  # mkdir obeys the umask; users of the container read it
         records.write(f"{staging}/meta.json", volume.as_dict(), durable=True)
         os.rename(staging, f"{store.volumes_dir}/{name}")
         records.sync_directory(store.volumes_dir)
@@ -93,16 +93,18 @@ def find(store: Store, name: str) -> Volume:
 def ensure(store: Store, name: str) -> tuple[Volume, bool]:
     """Return the volume with exactly this name, and whether it was made just now."""
     check_name(name)
-    while True:
+    try:
+        return _load(store, name), False
+    except FileNotFoundError:
+        pass
+    try:
+        return create(store, name), True
+    except PymanError:
         try:
-            return _load(store, name), False
+            return _load(store, name), False  # another command was faster
         except FileNotFoundError:
             pass
-        try:
-            return create(store, name), True
-        except PymanError:
-            if not os.path.isdir(f"{store.volumes_dir}/{name}"):
-                raise  # not because another command was faster
+        raise
 
 
 def all_volumes(store: Store) -> list[Volume]:
