@@ -1,7 +1,7 @@
 """Tar headers: ustar, GNU and PAX, read from a stream of chunks. Bytes in, entries out; no file is touched.
 
 Formats: POSIX pax (IEEE 1003.1), the GNU tar manual's "Basic Tar Format", star's SCHILY.xattr. Archives are hostile
-until read: every number is checked for its range, every length has a cap, so that memory does not depend on the archive.
+until read: every number is checked for its range, every length has a cap, memory does not depend on the archive.
 """
 
 from __future__ import annotations

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+
 from engine.images import local
-from storage import blobs, layers, names, records
+from storage import blobs, names, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+    from types import TracebackType
 
     from engine.images.local import Image
     from storage.store import Store
 
 
-def images_lock(store: Store) -> layers.FileLock:
-    """Return the lock under which images appear and disappear: nobody removes a layer that is just being named."""
-    return layers.FileLock(f"{layers.staging_dir(store)}/images.held")
+class ImagesLock:
+    """The lock under which images appear and disappear: nobody removes a layer that is just being named.
+
+    An flock on the directory itself: it needs no file, so it works on a full disk.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._path = store.images_dir
+        self._fd = -1
+
+    def __enter__(self) -> ImagesLock:
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)
 
 
 def commit(
-    store: Store, image: Image, *, documents: Iterable[bytes], names_: Iterable[str]
+    store: Store, image: Image, *, documents: Sequence[bytes], names_: Sequence[str]
 ) -> tuple[Image | None, list[str]]:
     """Make the image visible under its names; returns (image, []).
 
@@ -28,7 +48,7 @@ def commit(
     """
     for document in documents:
         blobs.write(store, document)
-    with images_lock(store):
+    with ImagesLock(store):
         missing = local.missing_layers(store, image)
         if missing:
             return None, missing

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
     from engine.context import Context
     from engine.images.local import Image
+    from engine.images.manifests import Platform
 
 
 def import_archive(
-    context: Context, path: str, name: str | None, *, config: dict[str, Any] | None = None, message: str = ""
+    context: Context,
+    path: str,
+    name: str | None,
+    *,
+    config: dict[str, Any] | None = None,
+    message: str = "",
+    platform: Platform | None = None,
 ) -> Image:
     """Import the archive `path` (`-` is stdin; gzip, zstd, bzip2 and xz are recognised) as an image called `name`."""
     reference = str(references.local(name)) if name else None
@@ -45,7 +52,7 @@ def import_archive(
                 "comment": message or "imported from tarball",
             }
         ],
-        platform=manifests.host_platform(),
+        platform=platform or manifests.host_platform(),
     )
     manifest = local_manifest(data, [(digits, layer["tar_bytes"])])
     image = manifests.image(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from engine.errors import NotSupported, PymanError
+from engine.errors import NotSupported, PymanError, UsageError
 from engine.images.local import History, Image
 from rootless import jsontext
 from rootless.record import Record
@@ -115,6 +115,21 @@ def parse_platform(text: str) -> Platform:
     os_name, architecture, *variant = parts
     architecture, default_variant = _ARCHITECTURES.get(architecture, (architecture, ""))
     return Platform(os_name, architecture, variant[0] if variant else default_variant)
+
+
+def wanted_platform(
+    platform: str | None, os_name: str | None, architecture: str | None, variant: str | None
+) -> Platform:
+    """Return the platform that options ask for, by default this machine's. Raises UsageError."""
+    if platform:
+        if os_name or architecture or variant:
+            raise UsageError("--platform cannot be given together with --os, --arch or --variant")
+        return parse_platform(platform)
+    host = host_platform()
+    if architecture:
+        architecture, default_variant = _ARCHITECTURES.get(architecture, (architecture, ""))
+        return Platform(os_name or host.os, architecture, variant or default_variant)
+    return Platform(os_name or host.os, host.architecture, variant or host.variant)
 
 
 def parse_json(data: bytes, what: str) -> dict[str, Any]:
