@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from engine.context import Context
-    from engine.model import Mount
     from storage.store import Store
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -131,7 +130,9 @@ def users(store: Store) -> dict[str, list[str]]:
 
 
 def remove(context: Context, name: str) -> None:
-    """Remove a volume that no container uses. Raises InUse."""
+    """Remove a volume that no container uses; a damaged one, too. Raises InUse, NotFound."""
+    if not (name and _NAME_CHARACTERS.issuperset(name) and os.path.isdir(f"{context.store.volumes_dir}/{name}")):
+        name = find(context.store, name).name
     using = users(context.store).get(name)
     if using:
         raise InUse(
@@ -141,16 +142,6 @@ def remove(context: Context, name: str) -> None:
     _remove(context, name)
 
 
-def remove_anonymous(context: Context, mounts: Iterable[Mount]) -> None:
-    """Remove the anonymous volumes among the mounts of a container that has just been removed."""
-    for mount in mounts:
-        if mount.type == "volume" and mount.anonymous:
-            try:
-                remove(context, mount.source)
-            except (InUse, NotFound):
-                continue  # another container took it over
-
-
 def _remove(context: Context, name: str) -> None:
     store = context.store
     gone = f"{store.trash_dir}/volume-{name}-{os.urandom(4).hex()}"
@@ -158,22 +149,9 @@ def _remove(context: Context, name: str) -> None:
         os.rename(f"{store.volumes_dir}/{name}", gone)
     except FileNotFoundError:
         raise NotFound(f'no volume with name "{name}" found: no such volume') from None
-    from storage import trees
+    from engine.containers import cleanup
 
-    try:
-        trees.remove_tree(gone)
-    except PermissionError:
-        # Files of subordinate ids: only root of a user namespace that has them may remove these.
-        from rootless import userns
-
-        userns.run_mapped(lambda: _remove_as_root(gone), context.maps)
-
-
-def _remove_as_root(path: str) -> bytes:
-    from storage import trees
-
-    trees.remove_tree(path)
-    return b""
+    cleanup.remove_tree(context, gone)
 
 
 def _names(store: Store) -> list[str]:

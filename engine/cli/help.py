@@ -146,7 +146,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         value = typer.Option(
             None if repeated else default,
             *option.names,
-            metavar=None if kind == parse.FLAG else option.metavar,
+            metavar=" " if kind == parse.FLAG else option.metavar,
             help=_sentence(option),
             show_default=False,
             parser=None if kind == parse.FLAG else _parser(option),
@@ -179,7 +179,7 @@ def _parser(option: Option) -> Any:
 
 
 def _sentence(option: Option) -> str:
-    text = f"{option.help[:1].upper()}{option.help[1:]}"
+    text = option.help
     if option.kind in (parse.TEXT, parse.NUMBER) and option.default not in (None, "", -1):
         text += f" (default {option.default})"
     return text.replace("[", "\\[")

@@ -58,6 +58,15 @@ def emit(text: str) -> None:
         sys.stdout.write(text)
 
 
+def confirmed(question: str) -> bool:
+    """Ask; everything but y or yes is no, the end of input too."""
+    emit(f"{question} [y/N] ")
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
+    return answer.strip().lower() in ("y", "yes")
+
+
 def print_listing(
     rows: Sequence[Row], columns: Sequence[tuple[str, str]], *, format: str | None = None, noheading: bool = False
 ) -> None:

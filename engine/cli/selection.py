@@ -100,7 +100,7 @@ def _test(store: Store, key: str, value: str) -> Test:
     return maker(store, value)
 
 
-def _pattern(value: str) -> Callable[[str], bool]:
+def pattern(value: str) -> Callable[[str], bool]:
     """Return a search for a regular expression; plain text, which is nearly always meant, needs no `re`."""
     if all(c.isalnum() or c in "_-:/@" for c in value):
         return lambda text: value in text
@@ -116,17 +116,17 @@ def _pattern(value: str) -> Callable[[str], bool]:
 def _id(store: Store, value: str) -> Test:
     if value.isalnum():
         return lambda c: c.id.startswith(value.lower())
-    matches = _pattern(value)
+    matches = pattern(value)
     return lambda c: matches(c.id)
 
 
 def _name(store: Store, value: str) -> Test:
-    matches = _pattern(value)
+    matches = pattern(value)
     return lambda c: matches(c.name)
 
 
 def _command(store: Store, value: str) -> Test:
-    matches = _pattern(value)
+    matches = pattern(value)
     return lambda c: bool(c.config.argv) and matches(c.config.argv[0])
 
 
@@ -161,7 +161,7 @@ def _ancestor(store: Store, value: str) -> Test:
     try:
         image = local.find(store, value)
     except PymanError:
-        matches = _pattern(value)  # the image may be gone while its containers are not
+        matches = pattern(value)  # the image may be gone while its containers are not
         return lambda c: matches(c.config.image_name) or bool(c.config.image_id and c.config.image_id.startswith(value))
     bottom = image.layers
     return lambda c: c.config.image_id == image.id or (bool(bottom) and c.config.layers[: len(bottom)] == bottom)
