@@ -165,7 +165,8 @@ def limit_to_kernel(bits: int) -> int:
 def drop_bounding(bounding: int) -> None:
     """Remove everything outside `bounding` from the thread's bounding set, the numbers that only the kernel knows too.
 
-    A new user namespace starts with a full set, whatever its creator had. Needs an effective CAP_SETPCAP, hence before the user changes: leaving uid 0 clears the effective set.
+    A new user namespace starts with a full set, whatever its creator had. Needs an effective CAP_SETPCAP, hence before
+    the user changes: leaving uid 0 clears the effective set.
     """
     number = 0
     while True:
@@ -185,9 +186,9 @@ def take_on(sets: CapabilitySets) -> None:
     """Set permitted, effective and inheritable, then the ambient set.
 
     The order around it, which the caller keeps: `drop_bounding`; PR_SET_KEEPCAPS if the new user is not root and
-    `sets.permitted` is not empty; groups, gid, uid; this; then no_new_privs, seccomp, execve. Ambient comes last because
-    a capability can only be raised there while it is permitted and inheritable (capabilities(7), Linux 4.3), and because
-    a change of uid clears it.
+    `sets.permitted` is not empty; groups, gid, uid; this; then no_new_privs, seccomp, execve. Ambient comes last
+    because a capability can only be raised there while it is permitted and inheritable (capabilities(7), Linux 4.3),
+    and because a change of uid clears it.
     """
     syscalls.capset(sets.effective, sets.permitted, sets.inheritable)
     syscalls.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
