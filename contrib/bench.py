@@ -10,12 +10,13 @@ import json
 import os
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def context_switches(pid: int) -> int:
     )
 
 
-def rows(registry: str | None, archive: str | None) -> list[Row]:
+def rows(registry: str, archive: str | None) -> list[Row]:
     """Return all scenarios that can run; the bars are those that the project promises."""
     none = "--network=none"
     listed = [
@@ -239,13 +240,38 @@ def rows(registry: str | None, archive: str | None) -> list[Row]:
     ]
     if archive:
         listed.append(Row("import", "import of a Debian root", import_archive(archive), runs=3, warm=0))
-    if registry:
         reference = f"{registry}/bench:latest"
         listed.append(Row("pull", "pull of a Debian image", pull(reference), 0.30, runs=3, warm=1))
     return listed
 
 
 # --- measuring and reporting ---
+
+
+@contextmanager
+def running_registry(address: str, directory: Path) -> Iterator[None]:
+    """Serve images from the directory over plain HTTP."""
+    directory.mkdir()
+    config = directory / "config.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}\nhttp: {{addr: '{address}'}}\n"
+    )
+    with open(directory / "log", "w") as log:
+        process = subprocess.Popen(
+            ["docker-registry", "serve", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def measure(row: Row, ours: Engine, peer: Engine, runs: int) -> Result:
@@ -298,7 +324,7 @@ def engines(work: Path, pyman: str, podman: str) -> tuple[Engine, Engine]:
 
 def describe(peer: Engine) -> str:
     driver = peer.run("info", "--format", "{{.Store.GraphDriverName}} {{.Host.OCIRuntime.Name}} {{.Version.Version}}")
-    storage, runtime, version = driver[1].split()
+    storage, runtime, version = driver[1].splitlines()[-1].split()  # warnings come first
     if storage != "overlay":
         raise BenchmarkError(f"podman uses {storage} here: only its overlay driver is a fair peer")
     load = os.getloadavg()[0]
@@ -311,10 +337,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pyman", default="pyman", help="command line of pyman")
     parser.add_argument("--podman", default="podman", help="command line of the peer")
     parser.add_argument("--busybox-tar", required=True, help="root file system imported into both as bb")
-    parser.add_argument("--debian-tar", help="a large root file system to import")
-    parser.add_argument(
-        "--registry", help="HOST:PORT that accepts plain HTTP; --debian-tar is pushed there by the peer"
-    )
+    parser.add_argument("--debian-tar", help="a large root file system to import and to pull; needs docker-registry")
     parser.add_argument("--work", type=Path, required=True, help="a directory for both stores")
     parser.add_argument("--only", default="", help="names of scenarios, with commas")
     parser.add_argument("--json", help="write all figures to this file")
@@ -322,31 +345,35 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def prepare(ours: Engine, peer: Engine, options: argparse.Namespace, names: list[str]) -> None:
-    for engine in (ours, peer):
-        engine.run("import", options.busybox_tar, "bb:latest")
-    if options.registry and "pull" in names:
-        reference = f"{options.registry}/bench:latest"
-        peer.run("import", options.debian_tar, reference)
-        peer.run("push", "--tls-verify=false", reference)
+def push_debian(peer: Engine, archive: str, registry: str) -> None:
+    """Have the peer make and push the image that both will pull."""
+    reference = f"{registry}/bench:latest"
+    peer.run("import", archive, reference)
+    peer.run("push", "--tls-verify=false", reference)
 
 
 def main() -> int:
     options = arguments()
     only = [name for name in options.only.split(",") if name]
-    selected = [row for row in rows(options.registry, options.debian_tar) if not only or row.name in only]
+    registry = free_address()
+    selected = [row for row in rows(registry, options.debian_tar) if not only or row.name in only]
     if len(selected) < len(only):
         sys.exit(f"no such scenario: {', '.join(sorted(set(only) - {row.name for row in selected}))}")
     if shutil.which(options.podman.split()[0]) is None:
         sys.exit("there is no podman to compare with")
     ours, peer = engines(options.work, options.pyman, options.podman)
     print(describe(peer), flush=True)
-    prepare(ours, peer, options, [row.name for row in selected])
-    print(f"{'median':42s} {'pyman':>9s} {'podman':>9s}     {'ratio':>7s}   bar")
     results = []
-    for row in selected:
-        results.append(measure(row, ours, peer, options.n))
-        print(report(row, results[-1]), flush=True)
+    with ExitStack() as undo:
+        for engine in (ours, peer):
+            engine.run("import", options.busybox_tar, "bb:latest")
+        if any(row.name == "pull" for row in selected):
+            undo.enter_context(running_registry(registry, options.work / "registry"))
+            push_debian(peer, options.debian_tar, registry)
+        print(f"{'median':42s} {'pyman':>9s} {'podman':>9s}     {'ratio':>7s}   bar")
+        for row in selected:
+            results.append(measure(row, ours, peer, options.n))
+            print(report(row, results[-1]), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps([asdict(result) for result in results], indent=1))
     return 1 if any(result.error for result in results) else 0
