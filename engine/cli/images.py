@@ -75,7 +75,7 @@ def images(options: ImagesOptions, context: Context) -> int:
             rows.append(_row(image, name, names, raw, options))
     rows = _sorted_rows(rows, options.sort)
     if options.format == "json":
-        rows = list({row.raw["Id"]: row for row in rows}.values())
+        rows = list({row["Id"]: row for row in rows}.values())
     columns = list(_COLUMNS)
     if options.digests:
         columns.insert(2, ("DIGEST", "Digest"))
@@ -126,6 +126,7 @@ def _row(image: Image, name: str, names: list[str], raw: dict[str, Any], options
             "CreatedTime": Time(created),
             "Size": size,
             "VirtualSize": size,
+            "RawSize": image.size,
             "Labels": output.Map(image.config.get("Labels") or {}),
             "Names": names,
             "RepoTags": raw["RepoTags"],
@@ -156,7 +157,7 @@ def _sorted_rows(rows: list[Row], key: str) -> list[Row]:
         return rows
     field = {"id": "Id", "repository": "Repository", "tag": "Tag"}.get(key)
     if field is None:
-        return sorted(rows, key=lambda row: row.raw["Size"])
+        return sorted(rows, key=lambda row: int(row["RawSize"]))
     return sorted(rows, key=lambda row: str(row[field]))
 
 
