@@ -25,9 +25,7 @@ class UsageError(PymanError):
 
 
 class NotFound(PymanError):
-    """No object has this name or id. Verbs on existing objects answer 1, as Podman's do; `run` and `create` 125."""
-
-    exit_status = 1
+    """No object has this name or id. `rm` and `rmi` answer 1, as Podman's do."""
 
 
 class WrongState(PymanError):

@@ -101,7 +101,7 @@ def run(build: Callable[[], Launch], sock: _socket.socket, stdio: tuple[int, int
 
 def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
     spec, process = launch.spec, launch.spec["process"]
-    _reset_signals()
+    reset_signals()
     _expect(sock, messages.MAPS_WRITTEN)
     # From here on: root in the new user namespace, host mounts still visible.
     if not launch.keep_groups and not launch.single_id:
@@ -110,7 +110,7 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
     os.setresuid(0, 0, 0)
     syscalls.prctl(PR_SET_DUMPABLE, 0)  # nothing in the container may look at us before execve
     os.setsid()
-    _new_keyring()
+    new_keyring()
     if launch.private_cgroup:
         syscalls.unshare(CLONE_NEWCGROUP)  # only now are we in the container's own cgroup
     if launch.private_network:
@@ -129,9 +129,9 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
     _enter_root(root_fd)
     # From here on: only the container's files are visible.
     _set_names(spec)
-    console_fd = _open_console(launch, user) if process.get("terminal") else None
+    console_fd = open_console(user, launch.window, bind_console=True) if process.get("terminal") else None
     messages.send(sock, messages.MOUNTS_READY, {"uid": user.uid, "gid": user.gid}, fd=console_fd)
-    _take_stdio(stdio, user, terminal=console_fd is not None)
+    take_stdio(stdio, user, terminal=console_fd is not None)
     _expect(sock, messages.START)
 
     syscalls.close_range_cloexec(3 + launch.preserve_fds)
@@ -152,7 +152,7 @@ def _expect(sock: _socket.socket, name: str) -> None:
         os._exit(125)  # the monitor is gone: nobody to tell
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
     """Undo what an interpreter and its monitor did to signals: handlers go with execve, ignored ones and masks stay."""
     for number in range(1, 32):
         if number not in (signal.SIGKILL, signal.SIGSTOP):
@@ -160,7 +160,7 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _new_keyring() -> None:
+def new_keyring() -> None:
     try:
         syscalls.join_session_keyring()
     except OSError:
@@ -278,14 +278,14 @@ def _path_fd(path: str) -> int:
 
 def _find_user(launch: Launch, root_fd: int) -> User:
     """Return who runs the command, by the image's own /etc/passwd and /etc/group."""
-    passwd = _account_file(root_fd, "etc/passwd")
-    group = _account_file(root_fd, "etc/group")
+    passwd = account_file(root_fd, "etc/passwd")
+    group = account_file(root_fd, "etc/group")
     spec_user = launch.spec["process"]["user"]
     wanted = launch.user or f"{spec_user['uid']}:{spec_user['gid']}"
     return users.lookup_user(passwd, group, wanted, extra_groups=launch.groups)
 
 
-def _account_file(root_fd: int, path: str) -> str:
+def account_file(root_fd: int, path: str) -> str:
     try:
         return paths.read_file_in_root(root_fd, path, _ACCOUNT_FILE_LIMIT).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
@@ -297,7 +297,7 @@ def _add_identity(launch: Launch, root_fd: int, user: User) -> None:
     if not launch.identity:
         return
     name, uid, gid, home = launch.identity.split(":", 3)
-    passwd = _account_file(root_fd, "etc/passwd")
+    passwd = account_file(root_fd, "etc/passwd")
     if any(line.split(":")[2:3] == [uid] for line in passwd.splitlines()):
         return
     line = f"{name}:*:{uid}:{gid}:{name}:{home}:/bin/sh\n"
@@ -347,19 +347,20 @@ def _set_names(spec: Spec) -> None:
         syscalls.setdomainname(spec["domainname"])
 
 
-def _open_console(launch: Launch, user: User) -> int:
+def open_console(user: User, window: tuple[int, int] | None, *, bind_console: bool) -> int:
     """Open a terminal of the container's own devpts and make it our controlling one. Returns the master side."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     number = struct.unpack("I", fcntl.ioctl(master, termios.TIOCGPTN, b"\0\0\0\0"))[0]
     fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
     # TIOCGPTPEER (Linux 4.13) opens the slave without a path that the image could have replaced (CVE-2025-52565).
     slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    if launch.window:
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *launch.window, 0, 0))
+    if window:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
     os.fchown(slave, user.uid, -1)
-    root_fd = _path_fd("/")
-    mounts.apply(mounts.Bind(f"/dev/pts/{number}", "/dev/console", recursive=False), root_fd, -1)
-    os.close(root_fd)
+    if bind_console:
+        root_fd = _path_fd("/")
+        mounts.apply(mounts.Bind(f"/dev/pts/{number}", "/dev/console", recursive=False), root_fd, -1)
+        os.close(root_fd)
     for fd in range(3):
         os.dup2(slave, fd)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -367,7 +368,7 @@ def _open_console(launch: Launch, user: User) -> int:
     return master
 
 
-def _take_stdio(stdio: tuple[int, int, int], user: User, *, terminal: bool) -> None:
+def take_stdio(stdio: tuple[int, int, int], user: User, *, terminal: bool) -> None:
     """Put the pipes on 0, 1, 2 and let the user reopen them as /dev/stdout."""
     if terminal:
         return
@@ -392,6 +393,7 @@ def apply_process(
     seccomp_programs: tuple[bytes, ...] = (),
     single_id: bool = False,
     keep_groups: bool = False,
+    outlives_parent: bool = False,
 ) -> None:
     """Drop to what the process may be, in the order that keeps each step possible; execve is next."""
     for limit in process.get("rlimits", []):
@@ -412,7 +414,8 @@ def apply_process(
     # As the user, so that a directory that they may not enter fails here and not with the rights of root.
     _change_directory(process["cwd"])
     # After the last change of ids, which clears it (prctl(2)).
-    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not outlives_parent:
+        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if process.get("noNewPrivileges") or single_id:
         syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
         capabilities.take_on(sets)

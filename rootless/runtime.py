@@ -51,7 +51,7 @@ def start(
 
     `build` is called in the child, while the maps are written. `private` names the new namespaces (a subset of
     NAMESPACES; user and mount are always new). `namespaces_ready` is called with the pid as soon as the namespaces
-    exist, `before_start` when the root is mounted; either may raise. Raises StepFailed and other KernelErrors; then
+    and their maps exist, `before_start` when the root is mounted; either may raise. Raises StepFailed and other KernelErrors; then
     nothing is left running.
     """
     flags = CLONE_NEWUSER | CLONE_NEWNS
@@ -67,9 +67,8 @@ def start(
         init.run(build, theirs, stdio)
     theirs.close()
     try:
-        writers = userns.start_map_writers(pid, maps)
-        namespaces_ready(pid)
-        userns.finish_map_writers(writers)
+        userns.write_maps(pid, maps)
+        namespaces_ready(pid)  # slirp4netns becomes root of the namespace, so it needs the maps
         fields, console_fd = _converse(ours, before_start, pid)
     except BaseException:
         process.send_signal(pidfd, 9)

@@ -68,8 +68,8 @@ class Locked:
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             acquire(self._fd, self._byte)
-            # The object may have been removed while we waited: a lock on a deleted file protects nothing.
-            if os.fstat(self._fd).st_nlink == 0:
+            # The object may have been moved away while we waited: a lock on that file protects nothing.
+            if os.stat(self._path).st_ino != os.fstat(self._fd).st_ino:
                 raise FileNotFoundError
         except FileNotFoundError:
             self.__exit__(None, None, None)

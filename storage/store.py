@@ -19,6 +19,7 @@ _DIRECTORIES = (
     "containers",
     "volumes",
     "trash",
+    "mnt",
 )
 
 
@@ -34,6 +35,7 @@ class Store:
         self.volumes_dir = f"{root}/volumes"
         self.image_names_dir = f"{root}/names/images"
         self.container_names_dir = f"{root}/names/containers"
+        self.scratch_dir = f"{root}/mnt"  # always empty: containers mount on it, each in its own mount namespace
         self.trash_dir = f"{root}/trash"  # objects are renamed here, then removed; swept by later commands
 
 

@@ -6,9 +6,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.model import ContainerConfig
 
-SLIRP_DNS = "10.0.2.3"
-SLIRP_ADDRESS = "10.0.2.100"
-SLIRP_GATEWAY = "10.0.2.2"
 
 APT_CONF = 'APT::Sandbox::User "root";\n'
 """What apt needs where only one id exists: it checks that dropping its privileges really worked."""

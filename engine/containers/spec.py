@@ -31,6 +31,7 @@ MASKED_PATHS = (
     "/sys/fs/selinux",
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+APT_ENVIRONMENT = "APT_CONFIG=/run/pyman-apt.conf"
 _ALL_CAPABILITIES = (1 << len(capabilities.NAMES)) - 1
 
 
@@ -42,7 +43,6 @@ class HostFacts(Record):
     unified_cgroup: bool = False
     init_path: str = ""  # the helper of --init
     apt_conf: bool = False  # single-id mode: tell apt not to change its user
-    container_pid: dict[str, int] = {}  # noqa: RUF012 -- never changed; namespace kind -> process to join
 
 
 def private_namespaces(config: ContainerConfig) -> frozenset[str]:
@@ -81,8 +81,7 @@ def build(config: ContainerConfig, facts: HostFacts) -> Spec:
 
 
 def _process(config: ContainerConfig, facts: HostFacts) -> Process:
-    allowed = capability_mask(config)
-    names = capabilities.names(allowed)
+    names = capability_names(config)
     process: Process = {
         "terminal": config.tty,
         "user": {"uid": 0, "gid": 0, "umask": config.umask},
@@ -91,12 +90,12 @@ def _process(config: ContainerConfig, facts: HostFacts) -> Process:
         "cwd": config.workdir,
         "capabilities": {"bounding": names, "effective": names, "permitted": names},
         "noNewPrivileges": config.no_new_privileges,
-        "rlimits": [_rlimit(*limit) for limit in config.ulimits],
+        "rlimits": rlimits(config),
     }
     if config.oom_score_adj is not None:
         process["oomScoreAdj"] = config.oom_score_adj
     if facts.apt_conf:
-        process["env"].append("APT_CONFIG=/run/pyman-apt.conf")
+        process["env"].append(APT_ENVIRONMENT)
     return process
 
 
@@ -113,8 +112,12 @@ def added_mask(config: ContainerConfig) -> int:
     return capabilities.mask(name for name in config.cap_add if name.upper() != "ALL")
 
 
-def _rlimit(name: str, soft: int, hard: int) -> Rlimit:
-    return {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+def capability_names(config: ContainerConfig) -> list[str]:
+    return capabilities.names(capability_mask(config))
+
+
+def rlimits(config: ContainerConfig) -> list[Rlimit]:
+    return [{"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard} for name, soft, hard in config.ulimits]
 
 
 def check_argv(argv: tuple[str, ...]) -> None:
