@@ -129,11 +129,22 @@ def _callback(*classes: type[Options]) -> Any:
     ]
 
     def callback(**values: Any) -> dict[str, Any]:
-        return values
+        return {
+            option.attribute: _as_parsed(option, values[option.attribute])
+            for option in options
+            if option.attribute in values
+        }
 
     callback.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     callback.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return callback
+
+
+def _as_parsed(option: Option, value: Any) -> Any:
+    """Return a value as the small parser has it: lists are never None, and flat."""
+    if option.kind == parse.TEXTS:
+        return [item for items in value or [] for item in items]
+    return list(value or []) if option.kind in (parse.ARGUMENTS, parse.REST) else value
 
 
 def _parameter(option: Option) -> inspect.Parameter:
@@ -171,7 +182,9 @@ def _parser(option: Option) -> Any:
         if not isinstance(text, str):  # a default, converted already
             return text
         try:
-            return parse.converted(option, option.names[0], text)
+            items = text.split(",") if option.split else [text]
+            converted = [parse.converted(option, option.names[0], item) for item in items]
+            return converted if option.kind == parse.TEXTS else converted[0]
         except UsageError as error:
             raise typer.BadParameter(str(error)) from None
 

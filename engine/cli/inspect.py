@@ -118,43 +118,13 @@ def _container(context: Context, name: str, size: bool) -> dict[str, Any]:
 
 
 def _image(context: Context, name: str, size: bool) -> dict[str, Any]:
-    from engine.images import local
+    from engine.images import inspection, local
 
-    store = context.store
-    image = local.find(store, name)
-    names = local.names_of(store, image.id)
-    layer_dirs = [f"{store.layers_dir}/{digits}/diff" for digits in reversed(image.layers)]
-    graph = {"UpperDir": layer_dirs[0], "LowerDir": ":".join(layer_dirs[1:])} if layer_dirs else {}
-    labels = image.config.get("Labels")
-    return {
-        "Id": image.id,
-        "Digest": image.digest,
-        "RepoTags": [name for name in names if "@" not in name],
-        "RepoDigests": local.repo_digests(image, names),
-        "Parent": "",
-        "Comment": image.comment,
-        "Created": image.created,
-        "Config": image.config,
-        "Version": "",
-        "Author": image.author,
-        "Architecture": image.architecture,
-        "Variant": image.variant,
-        "Os": image.os,
-        "Size": image.size,
-        "VirtualSize": image.size,
-        "GraphDriver": {"Name": "overlay", "Data": {key: value for key, value in graph.items() if value}},
-        "RootFS": {"Type": "layers", "Layers": [f"sha256:{digits}" for digits in image.layers]},
-        "Labels": None if labels is None else output.Map(labels),
-        "Annotations": output.Map(image.annotations),
-        "ManifestType": image.manifest_type,
-        "User": image.config.get("User", ""),
-        "History": [_history_step(step.as_dict()) for step in image.history],
-        "NamesHistory": names,
-    }
-
-
-def _history_step(step: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in step.items() if value}
+    value = inspection.describe(context.store, local.find(context.store, name))
+    for key in ("Labels", "Annotations"):
+        if value[key] is not None:
+            value[key] = output.Map(value[key])
+    return value
 
 
 def _volume(context: Context, name: str, size: bool) -> dict[str, Any]:

@@ -13,7 +13,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "exec": ("engine.cli.run", "exec_", "Run a command in a running container"),
     "help": ("engine.cli.help", "help_", "Show the help of a command"),
     "history": ("engine.cli.images", "history", "Show how an image was made"),
+    "image exists": ("engine.cli.images", "exists", "Tell by the exit status whether an image exists"),
     "image inspect": ("engine.cli.inspect", "inspect_images", "Show everything about images"),
+    "image prune": ("engine.cli.images", "prune", "Remove the images that no container uses"),
     "images": ("engine.cli.images", "images", "List images"),
     "import": ("engine.cli.images", "import_", "Make an image from a root file system archive"),
     "info": ("engine.cli.system", "info", "Show what pyman found on this machine"),
@@ -32,6 +34,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "stop": ("engine.cli.run", "stop", "Stop running containers"),
     "tag": ("engine.cli.images", "tag", "Give an image another name"),
     "unshare": ("engine.cli.run", "unshare", "Run a command as root of your own user namespace"),
+    "untag": ("engine.cli.images", "untag", "Take names from an image"),
     "version": ("engine.cli.system", "version", "Show the version of pyman"),
     "volume create": ("engine.cli.volumes", "create", "Create volumes"),
     "volume exists": ("engine.cli.volumes", "exists", "Tell by the exit status whether a volume exists"),
@@ -49,16 +52,13 @@ GROUPS: dict[str, str] = {
     "volume": "Work with volumes",
 }
 
+_CONTAINER = "attach create exec kill logs port ps restart rm run start stop wait"
+_IMAGE = "history import load pull tag untag"
+
 # other name -> verb
 ALIASES: dict[str, str] = {
-    **{
-        f"container {verb}": verb
-        for verb in (
-            "attach create exec inspect kill logs port ps restart rm run start stop wait".split()  # noqa: SIM905
-        )
-        if f"container {verb}" not in VERBS
-    },
-    **{f"image {verb}": verb for verb in ("history", "import", "load", "pull", "tag")},
+    **{f"container {verb}": verb for verb in _CONTAINER.split(" ")},
+    **{f"image {verb}": verb for verb in _IMAGE.split(" ")},
     "container list": "ps",
     "container ls": "ps",
     "image list": "images",
