@@ -73,13 +73,18 @@ def cached_program(cache_dir: str, profile: bytes, capabilities: int, *, archite
     return program
 
 
-def fake_root_program(cache_dir: str) -> bytes:
+def fake_root_program(cache_dir: str | None = None) -> bytes:
     """Return the filter for a container with one mapped id, to be installed besides the profile's.
 
     Calls that change owners, users and groups, and mknod(2) of devices, answer success and do nothing: that is what
     dpkg, tar and useradd need to go on. Programs that look whether their user did change (apt's sandbox) still see it.
     """
-    return cached_program(cache_dir, load_profile(SINGLE_ID_PROFILE), 0)
+    profile = load_profile(SINGLE_ID_PROFILE)
+    if cache_dir is None:
+        from rootless import seccomp_profile
+
+        return seccomp_profile.compile(seccomp_profile.parse(profile), 0)
+    return cached_program(cache_dir, profile, 0)
 
 
 def _key(profile: bytes, capabilities: int, architecture: str) -> str:
