@@ -89,15 +89,15 @@ def find(store: Store, name: str) -> Volume:
     raise NotFound(f'no volume with name "{name}" found: no such volume', hint="pyman volume ls lists them")
 
 
-def ensure(store: Store, name: str) -> tuple[Volume, bool]:
-    """Return the volume with exactly this name, and whether it was made just now."""
+def ensure(store: Store, name: str, *, anonymous: bool = False) -> tuple[Volume, bool]:
+    """Return the volume with exactly this name, and whether it was made just now (`anonymous` then says which kind)."""
     check_name(name)
     try:
         return _load(store, name), False
     except FileNotFoundError:
         pass
     try:
-        return create(store, name), True
+        return create(store, name, anonymous=anonymous), True
     except PymanError:
         try:
             return _load(store, name), False  # another command was faster
