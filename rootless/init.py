@@ -249,6 +249,7 @@ def _mount_host_directories(root: Root, scratch: str, target: str) -> None:
     The kernel refuses an overlay of "/" itself in a user namespace, because mounts that are locked below it would
     come off; most directories below have none. Where one has, it is shown read-only as it is.
     """
+    _attach(mounts.new_mount("tmpfs", ("mode=0755", "source=rootfs"), 0), target)
     for name in sorted(os.listdir(root.path)):
         source, place = f"{root.path.rstrip('/')}/{name}", f"{target}/{name}"
         status = os.lstat(source)

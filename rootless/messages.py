@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from array import array
+import struct
 
 from rootless import jsontext
 from rootless.errors import StepFailed
@@ -35,7 +35,7 @@ def pair() -> tuple[_socket.socket, _socket.socket]:
 def send(sock: _socket.socket, name: str, fields: dict[str, Any] | None = None, *, fd: int | None = None) -> None:
     """Send one message, with a descriptor if given; the caller still owns that."""
     data = jsontext.dumps({"message": name, **(fields or {})}).encode()
-    ancillary = [] if fd is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [fd]))]
+    ancillary = [] if fd is None else [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
     sock.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
 
 
@@ -45,7 +45,7 @@ def receive(sock: _socket.socket) -> tuple[str, dict[str, Any], int | None]:
     fd = None
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fd = array("i", payload[:4])[0]
+            fd = struct.unpack("i", payload[:4])[0]
     if not data:
         return "", {}, fd
     fields = jsontext.loads(data)

@@ -130,7 +130,7 @@ def _mount(entry: MountEntry, *, gids_mapped: bool) -> Operation:
         kind,
         target,
         options.set_,
-        data,
+        (f"source={entry.get('source', kind)}", *data),
         optional=kind == "cgroup2",
         copy_up=options.copy_up,
         follow_links=target not in ("/proc", "/sys", "/dev"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from rootless import init, messages, process, syscalls, userns
+from rootless import messages, process, syscalls, userns
 from rootless.constants import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -64,6 +64,9 @@ def start(
         raise _clone_error(error) from error
     if pid == 0:
         ours.close()
+        # Imported by init alone, while the maps are written: the monitor needs none of it.
+        from rootless import init
+
         init.run(build, theirs, stdio)
     theirs.close()
     try:

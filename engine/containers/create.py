@@ -7,7 +7,6 @@ import time
 
 from engine.containers import lookup, names as random_names
 from engine.containers.lookup import Container
-from engine.containers.spec import check_argv
 from engine.errors import InUse, PymanError, UsageError
 from engine.model import ContainerConfig, ContainerState, Mount
 from rootless.record import Record
@@ -45,7 +44,8 @@ def create(context: Context, request: Request, image: Image | None, image_name: 
     name = request.name or _free_name(context)
     check_name(name)
     config = merged(request, image, container_id, name, image_name)
-    check_argv(config.argv)
+    if not config.argv:
+        raise PymanError("no command given, and the image has none", hint="name one after the image")
     config = _with_volumes(context, config)
     store = context.store
     new_dir = f"{store.containers_dir}/{container_id}~{os.getpid()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from engine.containers import spec_mounts
-from engine.errors import PymanError
 from rootless import capabilities
 from rootless.record import Record
 
@@ -118,8 +117,3 @@ def capability_names(config: ContainerConfig) -> list[str]:
 
 def rlimits(config: ContainerConfig) -> list[Rlimit]:
     return [{"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard} for name, soft, hard in config.ulimits]
-
-
-def check_argv(argv: tuple[str, ...]) -> None:
-    if not argv:
-        raise PymanError("no command given, and the image has none", hint="name one after the image")
