@@ -173,7 +173,7 @@ def _config(config: ContainerConfig) -> dict[str, Any]:
         "WorkingDir": config.workdir,
         "Entrypoint": list(config.entrypoint) or None,
         "OnBuild": None,
-        "Labels": Map(config.labels) if config.labels else None,
+        "Labels": Map(config.labels),
         "Annotations": Map(config.annotations),
         "StopSignal": config.stop_signal,
         "HealthcheckOnFailureAction": "none",

@@ -91,7 +91,8 @@ def print_objects(objects: Sequence[Any], *, format: str | None = None, single: 
         return
     from engine.cli import templates  # only for --format
 
-    emit(templates.render_objects(format, objects))
+    for text in templates.render_objects(format, objects):
+        emit(text)
 
 
 def align(lines: Iterable[Sequence[str]]) -> str:

@@ -16,7 +16,7 @@ from engine.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from engine.cli.template_tokens import Token
@@ -69,10 +69,11 @@ def render_rows(format: str, rows: Sequence[Row], headings: dict[str, str], *, n
     return output.align(line.rstrip("\n").split("\t") for line in lines)
 
 
-def render_objects(format: str, objects: Sequence[object]) -> str:
-    """Return the text of each object, each ended by a line end."""
+def render_objects(format: str, objects: Sequence[object]) -> Iterator[str]:
+    """Yield the text of each object, each ended by a line end."""
     template = Template(_unescape(format))
-    return "".join(_terminated(output.printable_lines(template.render(o))) for o in objects)
+    for value in objects:
+        yield _terminated(output.printable_lines(template.render(value)))
 
 
 def _unescape(text: str) -> str:

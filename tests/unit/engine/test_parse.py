@@ -96,7 +96,8 @@ def test_forms_of_a_value(argv: list[str]) -> None:
 
 def test_clusters() -> None:
     values = read("-aqeFOO=1", "-e", "BAR=a b", "-e=BAZ=", "x")
-    assert (values.all, values.quiet, values.env, values.containers) == (True, True, ["FOO=1", "BAR=a b", "BAZ="], ["x"])
+    assert (values.all, values.quiet) == (True, True)
+    assert (values.env, values.containers) == (["FOO=1", "BAR=a b", "BAZ="], ["x"])
 
 
 @pytest.mark.parametrize(("given", "value"), [("true", True), ("1", True), ("T", True), ("false", False), ("0", False)])
@@ -166,9 +167,11 @@ def test_sizes(given: str, value: int) -> None:
     assert read("-m", given).memory == value
 
 
-@pytest.mark.parametrize("given", ["", "m", "1x", "1,5m", "-5", "1..5m", "1e3", "٣m", "9999999p", "0x10", "nan", ".m"])
+@pytest.mark.parametrize(
+    "given", ["", "m", "1x", "1,5m", "-5", "1..5m", "1e3", "\u0663m", "9999999p", "0x10", "nan", ".m"]
+)
 def test_bad_sizes(given: str) -> None:
-    with pytest.raises(UsageError, match="--memory|-m"):
+    with pytest.raises(UsageError, match="for --memory"):
         read("--memory", given)
 
 
@@ -183,7 +186,7 @@ def test_bad_decimals(given: str) -> None:
         read("--cpus", given)
 
 
-@pytest.mark.parametrize("given", ["", "x", "1.5", "--1", "١", "1_0", "9" * 30, " 1"])
+@pytest.mark.parametrize("given", ["", "x", "1.5", "--1", "\u0661", "1_0", "9" * 30, " 1"])
 def test_bad_numbers(given: str) -> None:
     with pytest.raises(UsageError, match="for --time: not a whole number"):
         read(f"--time={given}")
