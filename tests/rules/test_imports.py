@@ -64,7 +64,9 @@ def imports(nodes: list[ast.stmt], *, deep: bool) -> Iterator[tuple[str, int]]:
             for field in ("body", "orelse", "finalbody"):
                 yield from imports(getattr(node, field, []), deep=deep)
             for handler in getattr(node, "handlers", []):
-                yield from imports(handler.body, deep=deep)
+                # `except ImportError` is for other interpreters than CPython: slower there, and right.
+                if deep or handler.type is None or ast.unparse(handler.type) != "ImportError":
+                    yield from imports(handler.body, deep=deep)
 
 
 def parse(path: Path) -> list[ast.stmt]:
@@ -127,7 +129,7 @@ def start_path() -> dict[str, str]:
 def test_start_path_reaches_what_it_should() -> None:
     """Guards the test below against checking nothing."""
     reached = start_path()
-    assert {"engine.cli.main", "engine.cli.parse", "engine.errors", "storage.store", "rootless.syscalls"} <= set(
+    assert {"engine.cli.main", "engine.cli.parse", "engine.errors", "rootless.init", "rootless.syscalls"} <= set(
         reached
     )
 
