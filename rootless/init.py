@@ -12,9 +12,8 @@ import os
 import resource
 import stat
 import struct
-import termios
 
-from rootless import capabilities, messages, mounts, paths, rootfs, seccomp, syscalls, users
+from rootless import capabilities, messages, mounts, paths, pty, rootfs, seccomp, syscalls, users
 from rootless.constants import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -350,22 +349,13 @@ def _set_names(spec: Spec) -> None:
 
 def open_console(user: User, window: tuple[int, int] | None, *, bind_console: bool) -> int:
     """Open a terminal of the container's own devpts and make it our controlling one. Returns the master side."""
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    number = struct.unpack("I", fcntl.ioctl(master, termios.TIOCGPTN, b"\0\0\0\0"))[0]
-    fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
-    # TIOCGPTPEER (Linux 4.13) opens the slave without a path that the image could have replaced (CVE-2025-52565).
-    slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    if window:
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *window, 0, 0))
-    os.fchown(slave, user.uid, -1)
+    # By the path of the devpts itself: the image cannot have replaced what we just mounted (CVE-2025-52565).
+    master, slave, number = pty.open_pair("/dev/pts/ptmx", window=window, owner=user.uid)
     if bind_console:
         root_fd = _path_fd("/")
         mounts.apply(mounts.Bind(f"/dev/pts/{number}", "/dev/console", recursive=False), root_fd, -1)
         os.close(root_fd)
-    for fd in range(3):
-        os.dup2(slave, fd)
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    os.close(slave)
+    pty.make_controlling(slave)
     return master
 
 

@@ -95,7 +95,6 @@ def _enter(init_pidfd: int, join: Join, sock: _socket.socket, stdio: tuple[int, 
         syscalls.prctl(PR_SET_DUMPABLE, 0)  # before anything in the container can see us (CVE-2019-5736)
         if join.cgroup_dir:
             _join_cgroup(join.cgroup_dir)
-        os.setsid()
         try:
             syscalls.setns(init_pidfd, _ALL)  # all at once: setns(2) with a pidfd, Linux 5.8
         except OSError as error:
@@ -122,6 +121,7 @@ def _join_cgroup(directory: str) -> None:
 
 def _become_command(join: Join, sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
     try:
+        os.setsid()
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         passwd, group = init.account_file(root_fd, "etc/passwd"), init.account_file(root_fd, "etc/group")
         wanted = join.user or f"{join.process['user']['uid']}:{join.process['user']['gid']}"

@@ -85,24 +85,18 @@ class Attachment:
     def run(self) -> int:
         """Copy until the container ends; returns its exit code. Raises Detached."""
         wakeup_fd = self._catch_signals()
-        terminal = pty.RawTerminal(0) if self._tty and self._streams.stdin and os.isatty(0) else None
+        takes_keys = self._tty and self._streams.stdin
         os.set_blocking(self._sock.fileno(), False)
         self._poll.register(self._sock.fileno(), select.POLLIN)
         self._poll.register(wakeup_fd, select.POLLIN)
-        reading_stdin = self._streams.stdin
-        if reading_stdin:
+        if self._streams.stdin:
             self._poll.register(0, select.POLLIN)
-        try:
-            if terminal is not None:
-                terminal.enter()
+        with pty.RawTerminal(0 if takes_keys else -1):
             self._send_size()
             for kind, payload in self._started.early:
                 self._on_frame(kind, payload)
             while self.exit_code is None:
                 self._step(wakeup_fd)
-        finally:
-            if terminal is not None:
-                terminal.restore()
         return self.exit_code
 
     def _step(self, wakeup_fd: int) -> None:

@@ -130,9 +130,7 @@ class Session:
         self._ended = False
 
     def run(self) -> int:
-        terminal = None
-        if self._request.tty and self._request.interactive and os.isatty(0):
-            terminal = pty.RawTerminal(0)
+        takes_keys = self._request.tty and self._request.interactive
         wakeup_fd = self._catch_signals()
         self._poll.register(wakeup_fd, select.POLLIN)
         self._poll.register(self._joined.pidfd, select.POLLIN)
@@ -141,17 +139,12 @@ class Session:
         if self._ours[0] >= 0:
             os.set_blocking(self._ours[0], False)
             self._poll.register(0, select.POLLIN)
-        try:
-            if terminal is not None:
-                terminal.enter()
+        with pty.RawTerminal(0 if takes_keys else -1):
             # Output may outlive the command while a child of its holds the pipe; like Podman's, we go with the command.
             while not self._ended:
                 for fd, events in self._poll.poll():
                     self._on_event(fd, events, wakeup_fd)
             self._drain()
-        finally:
-            if terminal is not None:
-                terminal.restore()
         return join.wait(self._joined)
 
     def _on_event(self, fd: int, events: int, wakeup_fd: int) -> None:
@@ -254,6 +247,6 @@ class Session:
     def _on_signal(self, number: int) -> None:
         if number == process.SIGNALS["SIGWINCH"]:
             if self._request.tty and self._joined.console_fd is not None and (size := pty.window_size(0)):
-                pty.set_window_size(self._joined.console_fd, size)
+                pty.set_window_size(self._joined.console_fd, *size)
         else:
             process.send_signal(self._joined.pidfd, number)
