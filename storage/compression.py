@@ -23,7 +23,7 @@ _MAGICS = (
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\0", "xz"),
 )
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _ZSTD_WINDOW = 1 << 27  # zstd's own default limit; a frame may ask for 2 GiB of memory
 # Real layers compress 2 to 20 times, file systems full of zeros up to 1000 times (deflate's limit is 1032). A small
 # archive may be as it likes: a bomb is what is large and expands like one.

@@ -181,7 +181,8 @@ def _unpack_into(path: str, archive: Iterator[bytes], single_id: bool) -> Layer:
     old_umask = os.umask(0)
     try:
         os.fchmod(root_fd, 0o755)
-        hashed = streams.Hashed(archive)
+        # Three stages side by side: receive and inflate, hash, make files.
+        hashed = streams.Hashed(streams.read_ahead(archive))
         reader = tar_headers.ChunkReader(streams.read_ahead(iter(hashed)))
         with _HeaderFile(path) as headers:
             applied = tar_apply.apply(reader, root_fd, single_id=single_id, keep=headers.write)

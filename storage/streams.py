@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHUNK_BYTES = 1 << 18
-_AHEAD = 24
+_AHEAD = 16
 
 
 def from_fd(fd: int, size: int = CHUNK_BYTES) -> Iterator[bytes]:

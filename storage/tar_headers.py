@@ -125,8 +125,8 @@ def entries(reader: ChunkReader, keep: Callable[[bytes], object] | None = None) 
             _drain(reader, keep)
             break
         fields = _LAYOUT.unpack(block)
-        if sum(block) - sum(block[148:156]) + 256 != _number(fields[6], "checksum"):  # the field counts as 8 spaces
-            raise ArchiveError("not a tar header (wrong checksum)")
+        if sum(block) - sum(block[148:156]) + 256 != _checksum(fields[6]):  # the field itself counts as 8 spaces
+            raise ArchiveError("this is no tar archive, or a damaged one (wrong checksum in a header)")
         kind = fields[7]
         if kind in _EXTENSIONS:
             in_a_row += 1
@@ -274,6 +274,13 @@ def _decimal(value: bytes, what: str, most: int) -> int:
     if not value.isdigit() or len(value) > 20 or int(value) > most:
         raise ArchiveError(f"{what} out of range in a PAX header: {printable(value)}")
     return int(value)
+
+
+def _checksum(field: bytes) -> int:
+    try:
+        return int(field.rstrip(b"\0 ") or b"0", 8)
+    except ValueError:
+        return -1
 
 
 def _size(field: bytes) -> int:

@@ -336,7 +336,8 @@ def _reason(error: Exception) -> str:
     """Return the cause in a few words, without the addresses of objects that urllib3 adds."""
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return "the name does not resolve"
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    connecting = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not connecting:
         return "no answer in time"
     cause = error.__cause__ or next((item for item in error.args if isinstance(item, Exception)), error)
     message = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
