@@ -94,7 +94,15 @@ class PsOptions(Options):
     ),
 )
 def ps(options: PsOptions, context: Context) -> int:
-    """List containers; without options those that run."""
+    """List containers; without options those that run.
+
+    Filters: id and name (regular expressions), label and label! (KEY or KEY=VALUE), status, exited (exit status),
+    ancestor (image), command, before and since (container), until (time), volume (name or directory), network.
+    Of several filters with one key one has to match, of labels all.
+
+    Fields for --format: ID, Image, ImageID, Command, CreatedAt, RunningFor, Status, State, Names, Ports, Labels,
+    Mounts, Networks, Pid, ExitCode, Exited, ExitedAt, StartedAt, Size.
+    """
     if options.latest and options.last >= 0:
         raise UsageError("--latest and --last exclude each other")
     if options.quiet and (options.size or options.ns or options.format):

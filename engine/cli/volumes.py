@@ -62,7 +62,13 @@ class LsOptions(Options):
 
 @verb(LsOptions, examples=(("list the volumes that no container uses", "pyman volume ls --filter dangling=true"),))
 def ls(options: LsOptions, context: Context) -> int:
-    """List volumes."""
+    """List volumes.
+
+    Filters: name (regular expression), label and label! (KEY or KEY=VALUE), dangling (used by no container),
+    anonymous, driver, since (volume), until (time).
+
+    Fields for --format: Name, Driver, Mountpoint, CreatedAt, Labels, Scope, Options, Anonymous.
+    """
     if options.quiet and options.format:
         raise UsageError("--quiet excludes --format")
     found = filtered(context, volumes.all_volumes(context.store), options.filter)

@@ -1,4 +1,4 @@
-"""What the verbs that must be quick import, counted in a real run. A budget is what the verb needs and a little more."""
+"""What the verbs that must be quick import, counted in a real run. A budget is what a verb needs and a bit more."""
 
 from __future__ import annotations
 
