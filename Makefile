@@ -27,8 +27,7 @@ test-vm:
 	@contrib/test-vm $(ARGS)
 
 man:
-	@contrib/setup check
-	@contrib/man
+	@python=$$(contrib/setup install) && "$$python" contrib/manpages.py
 
 install:
 	@contrib/install
