@@ -27,7 +27,8 @@ test-vm:
 	@contrib/test-vm $(ARGS)
 
 man:
-	@python=$$(contrib/setup install) && "$$python" contrib/manpages.py
+	@contrib/setup check
+	@contrib/man
 
 install:
 	@contrib/install
