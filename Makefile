@@ -23,7 +23,7 @@ bench:
 	@contrib/bench $(ARGS)
 
 test-vm:
-	@contrib/setup check
+	@contrib/setup test
 	@contrib/test-vm $(ARGS)
 
 man:
