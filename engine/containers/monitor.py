@@ -32,6 +32,7 @@ else:
 
 _HIGH_WATER_BYTES = 1 << 18  # while a client has not taken this much, the container's output waits in its pipe
 _READ_BYTES = 1 << 16
+_SHRINK_AFTER_S = 0.3  # most containers of `run --rm` have ended by then
 
 
 class Stdio:
@@ -69,6 +70,7 @@ class Monitor:
         self.listener = listener
         self.command = command
         self.kill_at = 0.0  # monotonic seconds; 0: no deadline
+        self.shrink_at = time.monotonic() + _SHRINK_AFTER_S
         self.ended = False
 
     # -- the poll loop -------------------------------------------------------------------------------------------
@@ -82,8 +84,9 @@ class Monitor:
             self.poll.unregister(fd)
 
     def step(self) -> None:
-        """Sleep until something happens, and see to it. An idle container costs no wake-up."""
-        timeout_ms = None if not self.kill_at else max(0, int((self.kill_at - time.monotonic()) * 1000))
+        """Sleep until something happens, and see to it. An idle container costs no wake-up but one, for `shrink`."""
+        deadline = min((moment for moment in (self.kill_at, self.shrink_at) if moment), default=0.0)
+        timeout_ms = None if not deadline else max(0, int((deadline - time.monotonic()) * 1000))
         for fd, events in self.poll.poll(timeout_ms):
             handler = self.handlers.get(fd)
             if handler is not None:
@@ -235,9 +238,11 @@ def serve(monitor: Monitor, init: Init, state: ContainerState, stdio: Stdio) -> 
     started = {"pid": init.pid, "start_time": init.start_time, "notices": list(state.notices)}
     client.send(frames.frame(frames.STARTED, jsontext.dumps(started).encode()))
     monitor.adjust()
-    shrink()
     while not monitor.ended:
         monitor.step()
+        if monitor.shrink_at and time.monotonic() >= monitor.shrink_at:
+            monitor.shrink_at = 0.0
+            shrink()
         if monitor.kill_at and time.monotonic() >= monitor.kill_at:
             process.send_signal(init.pidfd, 9)
             monitor.kill_at = 0.0
