@@ -6,9 +6,10 @@ import os
 import sys
 
 from engine.cli import parse, table
-from engine.cli.main import CommandLine, GlobalOptions
+from engine.cli.main import CommandLine, GlobalOptions, open_context
 from engine.cli.output import emit
 from engine.cli.parse import Option, Options, argument, declared, rest, verb
+from engine.errors import PymanError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FILES = ":files"
 DIRECTORIES = ":directories"
 NOTHING = ":nothing"
 
-# Each shell calls `pyman __complete WORD…`, whose last word is the one being typed. The answer: a line per candidate
+# Each shell calls `pyman __complete -- WORD…`, whose last word is the one being typed. The answer: a line per candidate
 # (name, tab, description), then a line that tells what else fits: files, directories or nothing.
 _BASH = r"""# bash completion for pyman: pyman completion bash >~/.local/share/bash-completion/completions/pyman
 _pyman() {
@@ -34,7 +35,7 @@ _pyman() {
             :files | :directories | :nothing) fits=$line ;;
             *) COMPREPLY+=("${line%%$'\t'*}") ;;
         esac
-    done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+    done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
     if [[ $fits == :files ]]; then
         mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
         compopt -o filenames
@@ -56,7 +57,7 @@ _ZSH = r"""#compdef pyman
 _pyman() {
     local line fits=:nothing
     local -a names
-    for line in "${(@f)$(${words[1]} __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+    for line in "${(@f)$(${words[1]} __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
         case $line in
             :files | :directories | :nothing) fits=$line ;;
             ?*) names+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}") ;;
@@ -77,7 +78,7 @@ fi
 _FISH = r"""# fish completion for pyman: pyman completion fish >~/.config/fish/completions/pyman.fish
 function __pyman_complete
     set -l words (commandline -opc) (commandline -ct)
-    for line in ($words[1] __complete $words[2..-1] 2>/dev/null)
+    for line in ($words[1] __complete -- $words[2..-1] 2>/dev/null)
         switch $line
             case :nothing
             case :files
@@ -109,8 +110,6 @@ def completion(options: CompletionOptions, context: Context) -> int:
     """Print the completion script of a shell: commands, options, names of containers, images and volumes."""
     script = SCRIPTS.get(options.shell)
     if script is None:
-        from engine.errors import UsageError
-
         raise UsageError(f'there is no completion for "{options.shell}": choose from {", ".join(SCRIPTS)}')
     emit(script)
     return 0
@@ -137,6 +136,7 @@ def candidates(words: list[str], context: Context) -> tuple[list[tuple[str, str]
     start = _skip_options(done, [*declared(GlobalOptions), *declared(CommandLine)])
     if start is None:
         return _values(_pending(done, declared(GlobalOptions)), "", context)
+    context = _same_store(done[:start], context)
     name = done[start] if start < len(done) else ""
     if not name:
         own = declared(GlobalOptions) + declared(CommandLine)
@@ -154,9 +154,19 @@ def candidates(words: list[str], context: Context) -> tuple[list[tuple[str, str]
     return _for_verb(getattr(sys.modules[module], function), rest_words, partial, context)
 
 
+def _same_store(global_words: list[str], context: Context) -> Context:
+    """Return the context that these global options choose: `pyman --root DIR rm <tab>`."""
+    given = GlobalOptions()
+    try:
+        parse.parse(CommandLine, global_words, given)
+    except (PymanError, parse.HelpWanted):
+        return context
+    return open_context(given) if given.root else context
+
+
 def _for_verb(found: parse.Verb, done: list[str], partial: str, context: Context) -> tuple[list[tuple[str, str]], str]:
     options = declared(found.options)
-    positionals = [o for o in options if o.kind in (parse.ARGUMENT, parse.ARGUMENTS, parse.REST)]
+    positionals = [o for o in options if o.kind in parse.POSITIONAL]
     count = _positionals_given(done, options, stop=bool(positionals) and positionals[-1].kind == parse.REST)
     if count is None:
         return _values(_pending(done, options), "", context)
@@ -248,8 +258,9 @@ def _values(option: Option | None, prefix: str, context: Context) -> tuple[list[
         return [], FILES
     if option.complete == "directories":
         return [], DIRECTORIES
-    if option.complete == "volumes":
-        return [(prefix + name, "volume") for name in sorted(os.listdir(context.store.volumes_dir))], FILES
+    if option.complete in ("volumes", "sources"):
+        found = [(prefix + name, "volume") for name in sorted(os.listdir(context.store.volumes_dir)) if "~" not in name]
+        return found, FILES if option.complete == "sources" else NOTHING
     if option.complete == "images":
         return [(prefix + name, "image") for name in _image_names(context)], NOTHING
     if option.complete in ("containers", "running"):

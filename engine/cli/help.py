@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from engine.cli import parse, table
-from engine.cli.main import CommandLine, GlobalOptions, find_verb
+from engine.cli.main import CommandLine, GlobalOptions, ReaderGone, find_verb
 from engine.cli.parse import Option, Options, Verb
 from engine.errors import PymanError, UsageError
 
@@ -15,6 +15,7 @@ try:
     import typer
     from rich.console import Console
     from rich.text import Text
+    from typer.core import TyperCommand
 except ImportError as error:
     raise PymanError(f"help needs a library that is not installed: {error.name}", hint="pip install typer") from None
 
@@ -53,6 +54,8 @@ def show(name: str, *, to_stderr: bool = False) -> int:
             _print_examples(verb.examples)
         else:
             _print_help(overview(name), f"pyman {name}".rstrip())
+    except SystemExit:  # rich's answer to a broken pipe
+        raise ReaderGone from None
     finally:
         sys.stdout = stdout
     return 0
@@ -76,7 +79,13 @@ def command(name: str, verb: Verb) -> Any:
     verbatim = any(option.kind == parse.REST for option in parse.declared(verb.options))
     settings = {"allow_interspersed_args": not verbatim, "help_option_names": _help_names(verb.options)}
     description = inspect.cleandoc(verb.description) or table.VERBS[name][2] + "."
-    app.command(name, help=description, context_settings=settings)(_callback(verb.options))
+    pieces = ["[OPTIONS]", *(_positional(o) for o in parse.declared(verb.options) if o.kind in parse.POSITIONAL)]
+
+    class Command(TyperCommand):
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            return pieces  # versions of Typer differ in how they decorate positionals
+
+    app.command(name, cls=Command, help=description, context_settings=settings)(_callback(verb.options))
     return typer.main.get_command(app)
 
 
@@ -149,9 +158,9 @@ def _as_parsed(option: Option, value: Any) -> Any:
 
 def _parameter(option: Option) -> inspect.Parameter:
     kind, annotation, default = option.kind, _annotation(option), option.default
-    if kind in (parse.ARGUMENT, parse.ARGUMENTS, parse.REST):
+    if kind in parse.POSITIONAL:
         required = ... if option.minimum else None
-        value: Any = typer.Argument(required, metavar=_positional_metavar(option), help=option.help, show_default=False)
+        value: Any = typer.Argument(required, metavar=option.metavar, help=option.help, show_default=False)
     else:
         repeated = kind == parse.TEXTS
         value = typer.Option(
@@ -198,7 +207,8 @@ def _sentence(option: Option) -> str:
     return text.replace("[", "\\[")
 
 
-def _positional_metavar(option: Option) -> str:
+def _positional(option: Option) -> str:
+    """Return a positional as it stands in the usage line: CONTAINER..., [COMMAND...]."""
     many = "..." if option.kind != parse.ARGUMENT and option.maximum != 1 else ""
     return f"{option.metavar}{many}" if option.minimum else f"[{option.metavar}{many}]"
 

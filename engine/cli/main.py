@@ -19,6 +19,10 @@ EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 _NOT_HERE = "pyman keeps its own state and needs no such setting"
 
 
+class ReaderGone(Exception):
+    """Nobody reads our output any more: no error of ours, but an end."""
+
+
 class GlobalOptions(parse.Options):
     root: str | None = parse.text(
         "--root", metavar="DIR", help="directory of images, containers and volumes", complete="directories"
@@ -83,6 +87,11 @@ def dispatch(argv: list[str], globals_: GlobalOptions) -> int:
     name, rest = find_verb(line.words)
     if name in table.GROUPS:
         return show_help(name)
+    monitor = None
+    if name in table.STARTING:
+        from engine.containers import spawn
+
+        monitor = spawn.spawn(debug=globals_.log_level in ("debug", "trace"))
     module, function, _ = table.VERBS[name]
     verb: parse.Verb = getattr(_import(module), function)
     try:
@@ -93,7 +102,9 @@ def dispatch(argv: list[str], globals_: GlobalOptions) -> int:
         see = f"see 'pyman {name} --help'"
         error.hint = f"{error.hint} Otherwise {see}" if error.hint else see
         raise
-    return verb(options, open_context(globals_))
+    context = open_context(globals_)
+    context.monitor = monitor
+    return verb(options, context)
 
 
 def open_context(globals_: GlobalOptions) -> Context:
@@ -140,7 +151,7 @@ def report(error: BaseException, *, debug: bool) -> int:
         _flush()
         if isinstance(error, KeyboardInterrupt):
             return EXIT_INTERRUPTED
-        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        if isinstance(error, ReaderGone) or (isinstance(error, BrokenPipeError) and _reader_is_gone()):
             return EXIT_BROKEN_PIPE
         message, hint, status = _explain(error)
         print_error(message, hint)

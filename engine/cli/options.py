@@ -80,7 +80,7 @@ class ContainerOptions(Options):
         *("--volume", "-v"),
         metavar="[SOURCE:]DIR[:OPTIONS]",
         help="mount a directory of the host, or a volume, in the container",
-        complete="volumes",
+        complete="sources",
     )
     mount: list[str] = texts(
         "--mount", metavar="type=TYPE,...", help="mount a bind, volume, tmpfs or other file system"

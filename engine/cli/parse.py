@@ -29,7 +29,7 @@ ARGUMENT = "argument"
 ARGUMENTS = "arguments"
 REST = "rest"
 
-_POSITIONAL = (ARGUMENT, ARGUMENTS, REST)
+POSITIONAL = (ARGUMENT, ARGUMENTS, REST)
 _TRUE = ("true", "True", "TRUE", "t", "T", "1")
 _FALSE = ("false", "False", "FALSE", "f", "F", "0")
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
@@ -90,7 +90,7 @@ class Option:
 
 # The functions below are what an options class is written with. They return an Option; type checkers are told the
 # type of the parsed value instead, as with dataclasses.field. `complete` names what the shell completes the value
-# with: containers, running, images, volumes, files, directories.
+# with: containers, running, images, volumes, sources (volumes and files), files, directories.
 
 
 def flag(*names: str, help: str, default: bool | None = False) -> Any:
@@ -241,7 +241,7 @@ class _Parser:
         for option in declared(options):
             for name in option.names:
                 self.by_name[name] = option
-            if option.kind in _POSITIONAL:
+            if option.kind in POSITIONAL:
                 self.positionals.append(option)
 
     def run(self) -> Any:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Test = Callable[[Volume], bool]
 
+EXIT_NO_SUCH = 1  # Podman's, for names that do not exist
+
 
 class CreateOptions(Options):
     ignore: bool = flag("--ignore", help="no error if the volume exists already")
@@ -139,6 +141,7 @@ def rm(options: RmOptions, context: Context) -> int:
             volumes.remove(context, name)
             output.emit(f"{name}\n")
         except NotFound as error:
+            error.exit_status = EXIT_NO_SUCH
             status = status if options.force else failed(error)
         except Exception as error:
             status = failed(error)
