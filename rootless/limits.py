@@ -88,10 +88,12 @@ def _weight(limits: Limits) -> int:
 def parse_cpus(text: str) -> list[int]:
     """Return the numbers in a list like 0-3,8. Raises KernelError."""
     numbers: set[int] = set()
-    for part in text.split(","):
+    for part in text[:4096].split(","):
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 8192):
+        if not (
+            f"{first}{last}".isascii() and first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 8192
+        ):
             raise KernelError(f"not a list of CPUs: {text[:60]!r}", hint="write it as 0-3,8")
         numbers.update(range(int(first), int(last) + 1))
     return sorted(numbers)
