@@ -9,6 +9,8 @@ from storage import store as store_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from rootless.idmap import Maps
     from storage.store import Store
 
@@ -21,6 +23,7 @@ class Context:
         self._store: Store | None = None
         self._run_dir: str | None = None
         self._maps: Maps | None = None
+        self.monitor: socket | None = None  # stream to a monitor that waits for a container (containers/spawn.py)
         self.debug = debug
         self.runtime = runtime
 

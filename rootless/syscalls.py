@@ -201,6 +201,11 @@ def madvise(address: int, length: int, advice: int) -> None:
         raise_errno("madvise")
 
 
+def malloc_trim() -> None:
+    """Give free memory of the C library's heap back to the kernel (malloc_trim(3))."""
+    libc.malloc_trim(ctypes.c_size_t(0))
+
+
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set this thread's capability sets, given as bit masks (capget(2), _LINUX_CAPABILITY_VERSION_3)."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)

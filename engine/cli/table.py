@@ -45,6 +45,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "wait": ("engine.cli.lifecycle", "wait", "Wait until containers end and print their exit statuses"),
 }
 
+# Verbs that start a container: its monitor is forked before their options are parsed.
+STARTING = frozenset(("run", "start", "restart"))
+
 GROUPS: dict[str, str] = {
     "container": "Work with containers",
     "image": "Work with images",

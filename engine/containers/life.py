@@ -6,79 +6,71 @@ import _socket
 import os
 import time
 
-from engine.containers import cleanup, frames, monitor, network
+from engine.containers import cleanup, frames, launch, lookup, monitor, network
 from engine.containers.monitor import Monitor, Stdio
+from engine.context import Context
+from engine.model import ContainerState
 from rootless import jsontext, process, runtime
 from rootless.errors import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
+    from typing import Any
 
     from engine.containers.lookup import Container
     from engine.containers.network import Connection
-    from engine.context import Context
-    from engine.model import ContainerState
     from rootless.runtime import Init
-else:
-    import _signal as signal
 
 
-def live(context: Context, container: Container, command: _socket.socket, window: tuple[int, int] | None) -> None:
-    """Start the container, report to the command, look after it until it ends. Raises if it does not start."""
+def live(command: _socket.socket, *, debug: bool) -> None:
+    """Wait for a container, start it, look after it until it ends. Raises if it does not start."""
+    wanted = _receive_start(command)
+    if wanted is None:
+        return
+    context = Context(root=wanted["root"], debug=debug)
+    container = lookup.load(f"{context.store.containers_dir}/{wanted['id']}")
     config = container.config
-    detach(context, keep={command.fileno()})
     monitor.hold_life(container)
     stdio = Stdio(tty=config.tty, interactive=config.interactive)
-    launch = _Launching(context, container, window)
+    launching = _Launching(context, container, wanted["window"])
     try:
         init = runtime.start(
-            launch.build,
-            launch.maps,
-            launch.private,
+            launching.build,
+            launching.maps,
+            launching.private,
             (stdio.theirs[0], stdio.theirs[1], stdio.theirs[2]),
-            namespaces_ready=launch.namespaces_ready,
-            before_start=launch.before_start,
+            namespaces_ready=launching.namespaces_ready,
+            before_start=launching.before_start,
         )
     except BaseException as error:
-        launch.abandon(error)
+        launching.abandon(error)
         raise
     stdio.close_theirs()
-    state = launch.running_state(init)
+    state = launching.running_state(init)
     monitor.write_state(container, state)
     if config.pidfile:
         _write_pidfile(config.pidfile, init.pid)
     served = Monitor(container, command, _listen(context, container))
     code = monitor.serve(served, init, state, stdio)
-    _finish(served, launch, state, code)
+    _finish(served, launching, state, code)
 
 
-def detach(context: Context, keep: set[int]) -> None:
-    """Leave the command's session, terminal and descriptors; ignore what is meant for its process group."""
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTSTP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    null_fd = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1) if context.debug else (0, 1, 2):
-        os.dup2(null_fd, fd)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) not in keep:
-            try:
-                os.close(int(name))
-            except OSError:
-                continue  # the listing's own descriptor
-    os.chdir("/")
+def _receive_start(command: _socket.socket) -> dict[str, Any] | None:
+    """Return what the command wants started; None if it ended without wanting anything."""
+    decoder = frames.Decoder()
+    while data := command.recv(1 << 16):
+        for kind, payload in decoder.feed(data):
+            if kind == frames.START:
+                wanted: dict[str, Any] = jsontext.loads(payload)
+                return wanted
+    return None
 
 
 class _Launching:
     """What a start has set up so far, and how to take it down again."""
 
     def __init__(self, context: Context, container: Container, window: tuple[int, int] | None) -> None:
-        from engine.containers import launch
-
-        self._context = context
+        self.context = context
         self._container = container
         self._window = window
         self._connection: Connection | None = None
@@ -88,20 +80,16 @@ class _Launching:
 
     def build(self) -> runtime.Launch:
         """Runs in init, while the id maps are written."""
-        from engine.containers import launch
-
-        return launch.build(self._context, self._container, self.maps, self._window)
+        return launch.build(self.context, self._container, self.maps, self._window)
 
     def namespaces_ready(self, pid: int) -> None:
-        self._connection = network.connect(self._context, self._container, pid)
+        self._connection = network.connect(self.context, self._container, pid)
 
     def before_start(self, pid: int) -> None:
         if self._connection is not None:
             network.finish(self._connection, self._container.config)
 
     def running_state(self, init: Init) -> ContainerState:
-        from engine.model import ContainerState
-
         return ContainerState(
             status="running",
             boot_id=process.boot_id(),
@@ -118,7 +106,7 @@ class _Launching:
         """The container did not start: leave its record as it was, with the reason, or remove it (--rm)."""
         self.disconnect()
         if self._container.config.remove:
-            cleanup.remove_container(self._context, self._container)
+            cleanup.remove_container(self.context, self._container)
             return
         exit_code = 127 if getattr(error, "not_found", False) else 126 if getattr(error, "not_executable", False) else 125
         state = self._container.state.replace(error=str(error), exit_code=exit_code)
@@ -130,10 +118,10 @@ class _Launching:
             self._connection = None
 
 
-def _finish(served: Monitor, launch: _Launching, state: ContainerState, code: int) -> None:
+def _finish(served: Monitor, launching: _Launching, state: ContainerState, code: int) -> None:
     """The container has ended: take its surroundings down, record its exit, tell those attached."""
-    container, context = served.container, launch._context
-    launch.disconnect()
+    container, context = served.container, launching.context
+    launching.disconnect()
     if served.listener is not None:
         cleanup.remove_socket(context, container)
     if container.config.remove:

@@ -32,6 +32,7 @@ else:
 
 _HIGH_WATER_BYTES = 1 << 18  # while a client has not taken this much, the container's output waits in its pipe
 _READ_BYTES = 1 << 16
+_ONLY_FOR_THE_START = ("engine.cli.", "engine.containers.launch", "engine.containers.spec", "rootless.capabilities")
 _SHRINK_AFTER_S = 0.3  # most containers of `run --rm` have ended by then
 
 
@@ -303,26 +304,29 @@ def write_state(container: Container, state: ContainerState, *, durable: bool = 
 
 
 def shrink() -> None:
-    """Give back what only the start needed.
+    """Give back what only the start needed: modules, then free memory, then unchanged pages of files.
 
     Pages that are still as they are in their file are dropped: they come back from the page cache when they are used,
-    and an idle monitor uses few. Private memory stays; a mapping with a single changed page (relocations) is left alone,
-    for MADV_DONTNEED would undo the change.
+    and an idle monitor uses few. A mapping with a single changed page (relocations) is left alone, for MADV_DONTNEED
+    would undo the change.
     """
     import gc
+    import sys
 
     from rootless import syscalls
 
+    for name in [name for name in sys.modules if name.startswith(_ONLY_FOR_THE_START)]:
+        module = sys.modules.pop(name)
+        module.__dict__.clear()
     gc.collect()
+    syscalls.malloc_trim()
     with open("/proc/self/smaps", "rb") as file:
-        lines = file.read().split(b"\n")
-    mapping = None
-    for line in lines:
-        fields = line.split(None, 5)
-        if len(fields) == 6 and b"-" in fields[0]:
-            mapping = fields[0] if fields[5].startswith(b"/") and fields[1] in (b"r-xp", b"r--p") else None
-        elif mapping and fields and fields[0] == b"Anonymous:":
-            if fields[1] == b"0":
+        mapping = b""
+        for line in file:  # one by one: the whole text would cost more memory than is won
+            if b"-" in line[:17]:
+                fields = line.split(None, 5)
+                unchanged = len(fields) == 6 and fields[5].startswith(b"/") and fields[1] in (b"r-xp", b"r--p")
+                mapping = fields[0] if unchanged else b""
+            elif mapping and line.startswith(b"Anonymous:") and line.split()[1] == b"0":
                 first, _, last = mapping.partition(b"-")
                 syscalls.madvise(int(first, 16), int(last, 16) - int(first, 16), 4)  # MADV_DONTNEED
-            mapping = None

@@ -1,8 +1,9 @@
 """The start sequence; reads as a list.
 
     command                      monitor (forked)                   init (forked by the monitor)
-    record, lock
-    fork               ->        detach, LIFE lock
+    fork, by name of the verb -> detach, import
+    parse, record, lock
+    START              ->        LIFE lock
                                  clone                     ->       import, build the launch
                                  id maps, slirp4netns               wait for MAPS_WRITTEN
                                  ports                     <-       mounts, pivot: MOUNTS_READY
@@ -15,7 +16,7 @@ from __future__ import annotations
 import _socket
 import os
 
-from engine.containers import frames
+from engine.containers import frames, spawn
 from engine.containers.lookup import EXIT_KILLED, Container
 from engine.errors import PymanError, WrongState
 from rootless import jsontext
@@ -23,8 +24,6 @@ from storage import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from engine.context import Context
 
 
@@ -48,14 +47,19 @@ def start(context: Context, container: Container, *, window: tuple[int, int] | N
         status = container.refresh().status
         if status in ("running", "paused", "stopping"):
             raise WrongState(f'container "{container.name}" is running already')
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        if os.fork() == 0:
-            ours.close()
-            _become_monitor(context, container, theirs, window)
-        theirs.close()
+        sock, context.monitor = context.monitor or spawn.spawn(debug=context.debug), None
+        wanted = {"root": context.store.root, "id": container.id, "window": window}
+        try:
+            sock.sendall(frames.frame(frames.START, jsontext.dumps(wanted).encode()))
+        except OSError:
+            raise _monitor_killed(container) from None
         if not container.config.remove:
             make_durable(container)  # while the monitor is at work
-        return _wait_started(ours, container)
+        return _wait_started(sock, container)
+
+
+def _monitor_killed(container: Container) -> PymanError:
+    return PymanError(f"cannot start {container.name}: its monitor was killed", exit_status=EXIT_KILLED)
 
 
 def make_durable(container: Container) -> None:
@@ -84,26 +88,4 @@ def _wait_started(sock: _socket.socket, container: Container) -> Started:
         started.pid = fields["pid"]
         started.notices = fields["notices"]
         return started
-    raise PymanError(f"cannot start {container.name}: its monitor was killed", exit_status=EXIT_KILLED)
-
-
-def _become_monitor(
-    context: Context, container: Container, command: _socket.socket, window: tuple[int, int] | None
-) -> NoReturn:
-    """From here on: the monitor, a process of its own. Never returns."""
-    status = 1
-    try:
-        from engine.containers import life
-
-        life.live(context, container, command, window)
-        status = 0
-    except BaseException as error:
-        from engine.containers import monitor
-
-        monitor.report_failure(command, error)
-        if context.debug:
-            import traceback
-
-            traceback.print_exc()
-    finally:
-        os._exit(status)
+    raise _monitor_killed(container)
