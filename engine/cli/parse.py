@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from engine.context import Context
 
-    O = TypeVar("O", bound="Options")  # noqa: E741
+    Given = TypeVar("Given", bound="Options")
 
 FLAG = "flag"
 TEXT = "text"
@@ -195,8 +195,8 @@ class Verb:
 
 
 def verb(
-    options: type[O], *, examples: tuple[tuple[str, str], ...] = ()
-) -> Callable[[Callable[[O, Context], int]], Verb]:
+    options: type[Given], *, examples: tuple[tuple[str, str], ...] = ()
+) -> Callable[[Callable[[Given, Context], int]], Verb]:
     """Make a function a verb. `examples` are (what it does, command line) pairs for help and manual page."""
     return lambda function: Verb(options, function, examples)
 
@@ -215,13 +215,13 @@ def declared(options: type[Options]) -> list[Option]:
     return list(found.values())
 
 
-def parse(options: type[O], argv: list[str], outer: Options | None = None) -> O:
+def parse(options: type[Given], argv: list[str], outer: Options | None = None) -> Given:
     """Return the values that argv gives.
 
     Options that are not of this class but of `outer` (the global options) are stored there.
     Raises UsageError, NotSupported for refused options, HelpWanted for --help.
     """
-    result: O = _Parser(options, argv, outer).run()
+    result: Given = _Parser(options, argv, outer).run()
     return result
 
 
