@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.cli.containers import networks
+from engine.cli.container_rows import networks
 from engine.cli.output import Map, Time
 from engine.containers import spec
 from rootless import capabilities

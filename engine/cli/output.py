@@ -58,11 +58,16 @@ def emit(text: str) -> None:
         sys.stdout.write(text)
 
 
+def flush() -> None:
+    """Let what was emitted be seen now."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def confirmed(question: str) -> bool:
     """Ask; everything but y or yes is no, the end of input too."""
     emit(f"{question} [y/N] ")
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    flush()
     answer = sys.stdin.readline() if sys.stdin is not None else ""
     return answer.strip().lower() in ("y", "yes")
 

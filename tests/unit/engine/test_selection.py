@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from engine.cli import output, selection
-from engine.cli.containers import COLUMNS, PortOptions, PsOptions, port, ports_text, ps, published
+from engine.cli.container_rows import ports_text
+from engine.cli.containers import COLUMNS, PortOptions, PsOptions, port, ps, published
 from engine.cli.inspect_container import container_object
 from engine.containers import lookup
 from engine.context import Context
