@@ -173,29 +173,9 @@ def _kernel_is_at_least(version: str) -> bool:
     return [int(part) for part in release[: len(wanted)] if part.isdecimal()] >= wanted
 
 
-def to_oci(profile: Profile, capabilities: int, *, architecture: str = "") -> dict[str, object]:
-    """Return the `linux.seccomp` object of the runtime spec, for another runtime: conditions decided here."""
-    rules = []
-    for rule in applicable(profile, capabilities, architecture=architecture):
-        item: dict[str, object] = {"names": rule["names"], "action": rule["action"]}
-        if "errnoRet" in rule:
-            item["errnoRet"] = rule["errnoRet"]
-        if rule.get("args"):
-            item["args"] = rule["args"]
-        rules.append(item)
-    result: dict[str, object] = {"defaultAction": profile["defaultAction"], "syscalls": rules}
-    if "defaultErrnoRet" in profile:
-        result["defaultErrnoRet"] = profile["defaultErrnoRet"]
-    if profile.get("flags"):
-        result["flags"] = profile["flags"]
-    result["architectures"] = [
-        f"SCMP_ARCH_{name.upper()}" for name in _architectures(profile, architecture or image_architecture())
-    ]
-    return result
-
-
-def _architectures(profile: Profile, architecture: str) -> list[str]:
+def architectures(profile: Profile, architecture: str = "") -> list[str]:
     """Return the architectures to allow in libseccomp's names, the container's own first."""
+    architecture = architecture or image_architecture()
     own = _LIBRARY_NAMES.get(architecture, architecture)
     listed = [name.removeprefix("SCMP_ARCH_").lower() for name in profile.get("architectures") or []]
     for entry in profile.get("archMap") or []:
@@ -213,7 +193,7 @@ def compile(profile: Profile, capabilities: int, *, architecture: str = "") -> b
         for rule in applicable(profile, capabilities, architecture=architecture)
     ]
     tables: dict[int, Table] = {}
-    for name in _architectures(profile, architecture or image_architecture()):
+    for name in architectures(profile, architecture):
         token = library.seccomp_arch_resolve_name(name.encode())
         if not token and not tables:
             raise KernelError(f"libseccomp does not know the architecture {name}")

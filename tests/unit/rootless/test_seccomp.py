@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import struct
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rootless import bpf, capabilities, seccomp, seccomp_profile
+from rootless import bpf, capabilities, seccomp, seccomp_oci, seccomp_profile
 from rootless.bpf import Comparison, Outcome, Table
 from rootless.capabilities import DEFAULT, EVERY
 from rootless.errors import KernelError
@@ -357,12 +358,74 @@ def test_conditions_of_a_profile() -> None:
     assert [answer(program, X86_64, number) for number in range(6)] == [ALLOW, EPERM, ALLOW, EPERM, ALLOW, EPERM]
 
 
-def test_for_another_runtime_the_conditions_are_decided() -> None:
-    profile = seccomp_profile.to_oci(seccomp_profile.parse(seccomp.load_profile()), DEFAULT, architecture="amd64")
-    assert profile["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
-    rules: Any = profile["syscalls"]
+def _by_libseccomp(profile: dict[str, Any]) -> bytes:
+    """Compile an OCI profile as crun does."""
+    library = ctypes.CDLL("libseccomp.so.2")
+    library.seccomp_init.restype = ctypes.c_void_p
+    actions = {"SCMP_ACT_ALLOW": ALLOW, "SCMP_ACT_ERRNO": 0x50000}
+    operators = ["", "NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"]
+
+    class Condition(ctypes.Structure):
+        _fields_ = (
+            ("arg", ctypes.c_uint),
+            ("op", ctypes.c_int),
+            ("datum_a", ctypes.c_uint64),
+            ("datum_b", ctypes.c_uint64),
+        )
+
+    default = actions[profile["defaultAction"]] | profile["defaultErrnoRet"]
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(default)))
+    for rule in profile["syscalls"]:
+        action = actions[rule["action"]] | (0 if rule["action"] == "SCMP_ACT_ALLOW" else rule.get("errnoRet", 1))
+        arguments = [
+            Condition(a["index"], operators.index(a["op"][9:]), a["value"], a.get("valueTwo", 0))
+            for a in rule.get("args", [])
+        ]
+        for name in rule["names"]:
+            number = library.seccomp_syscall_resolve_name(name.encode())
+            if number != -1 and action != default:
+                array = (Condition * len(arguments))(*arguments)
+                result = library.seccomp_rule_add_array(context, ctypes.c_uint32(action), number, len(arguments), array)
+                assert result == 0, (name, os.strerror(-result))
+    fd = os.memfd_create("bpf")
+    assert library.seccomp_export_bpf(context, fd) == 0
+    library.seccomp_release(context)
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86_64")
+@pytest.mark.parametrize("bits", [DEFAULT, 0, EVERY])
+def test_another_runtime_allows_the_same(bits: int) -> None:
+    profile = seccomp_profile.parse(seccomp.load_profile())
+    ours = seccomp_profile.compile(profile, bits, architecture="amd64")
+    oci = seccomp_oci.to_oci(profile, bits, architecture="amd64")
+    assert oci["architectures"] == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]
+    rules: Any = oci["syscalls"]
     assert all(set(rule) <= {"names", "action", "errnoRet", "args"} for rule in rules)
-    assert any("chroot" in rule["names"] and rule["action"] == "SCMP_ACT_ALLOW" for rule in rules)
+    theirs = _by_libseccomp(oci)
+    samples: list[tuple[int, tuple[int, ...]]] = [(number, ()) for number in range(460)]
+    samples += [
+        (41, (family + high, 3, protocol + high))
+        for family in range(50)
+        for protocol in range(25)
+        for high in (0, HIGH)
+    ]
+    samples += [(16, (0, request + high)) for request in range(0x5400, 0x5430) for high in (0, HIGH)]
+    samples += [(16, (0, 1 << bit)) for bit in range(64)]
+    samples += [(135, (value,)) for value in (0, 8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF)]
+    for number, arguments in samples:
+        expected, answered = answer(ours, X86_64, number, *arguments), answer(theirs, X86_64, number, *arguments)
+        assert (expected == ALLOW) == (answered == ALLOW), (number, arguments)
+
+
+@given(st.lists(st.integers(0, 0xFFFFFFFF), min_size=1, max_size=4), st.integers(0, 0xFFFFFFFF))
+def test_other_than(numbers: list[int], value: int) -> None:
+    conditions = seccomp_oci.other_than(1, numbers)
+    for number in {value, *numbers, *(number ^ 1 for number in numbers)}:
+        holding = [c for c in conditions if number & c["value"] == c["valueTwo"]]
+        assert len(holding) == (0 if number in numbers else 1)
 
 
 @pytest.mark.parametrize(
