@@ -335,7 +335,7 @@ def converted(option: Option, name: str, value: str) -> str | int | float:
     if option.kind == DECIMAL:
         return _decimal(name, value)
     if option.kind == SIZE:
-        return _size(name, value)
+        return size_bytes(name, value)
     return value
 
 
@@ -366,7 +366,8 @@ def _decimal(name: str, value: str) -> float:
     return result
 
 
-def _size(name: str, value: str) -> int:
+def size_bytes(name: str, value: str) -> int:
+    """Return the bytes that `512m` means, -1 for -1. Raises UsageError, with the name of the option."""
     if value == "-1":
         return -1
     letters = value.lower()
