@@ -12,13 +12,12 @@ import os
 import select
 import time
 
-from rootless import limits as limits_module
-from rootless import systemd_bus
 from rootless.errors import KernelError
 from rootless.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rootless import systemd_bus
     from rootless.limits import Limits, Setting
     from rootless.systemd_bus import Value
 
@@ -162,9 +161,13 @@ class Request:
 
 def request(container_id: str, pid: int, limits: Limits) -> Request:
     """Ask for a cgroup with `limits` for a process and what it will start. Nothing is awaited: call `finish`."""
-    wanted = Request(f"pyman-{container_id}.scope", pid, limits_module.settings(limits))
+    from rootless.limits import settings
+
+    wanted = Request(f"pyman-{container_id}.scope", pid, settings(limits))
     if own_path() is None or not os.path.exists(f"{ROOT}/cgroup.controllers"):
         return wanted.refuse("this machine has cgroup version 1 (or hybrid), which cannot be delegated to users")
+    from rootless import systemd_bus  # not needed on the machines above
+
     try:
         manager = systemd_bus.connect()
     except KernelError:
@@ -183,13 +186,15 @@ def create(container_id: str, pid: int, limits: Limits) -> Created:
 
 def _scope_properties(container_id: str, pid: int, limits: Limits) -> list[tuple[str, Value]]:
     """Return the unit's properties. The limits are among them, or systemd would reset them on a daemon-reload."""
+    from rootless.limits import unit_properties
+
     return [
         ("Description", ("s", f"pyman container {container_id[:12]}")),
         ("Slice", ("s", "machine.slice" if os.geteuid() == 0 else "user.slice")),
         ("PIDs", ("au", [pid])),
         ("Delegate", ("b", True)),
         ("CollectMode", ("s", "inactive-or-failed")),
-        *limits_module.unit_properties(limits),
+        *unit_properties(limits),
     ]
 
 
@@ -252,7 +257,10 @@ def _enable_controllers(parent: str) -> None:
 
 def apply(cgroup: Cgroup, limits: Limits) -> Created:
     """Change the limits of a running container; those that are 0 stay as they are."""
-    wanted = limits_module.settings(limits)
+    from rootless import systemd_bus
+    from rootless.limits import settings, unit_properties
+
+    wanted = settings(limits)
     if cgroup.unit and wanted:
         try:
             manager = systemd_bus.connect()
@@ -261,7 +269,7 @@ def apply(cgroup: Cgroup, limits: Limits) -> Created:
                     "SetUnitProperties",
                     ("s", cgroup.unit),
                     ("b", True),
-                    ("a(sv)", limits_module.unit_properties(limits)),
+                    ("a(sv)", unit_properties(limits)),
                 )
                 manager.answer(call)
             finally:
@@ -305,6 +313,8 @@ def attach(cgroup: Cgroup, pid: int) -> None:
         # EACCES: the common ancestor is not ours (a login session and the user's manager): its manager may.
         if not cgroup.unit:
             raise KernelError(f"cannot move process {pid} to {cgroup.path}: {error.strerror}") from error
+    from rootless import systemd_bus
+
     manager = systemd_bus.connect()
     try:
         manager.answer(manager.call("AttachProcessesToUnit", ("s", cgroup.unit), ("s", "/"), ("au", [pid])))
