@@ -59,6 +59,9 @@ class CommandLine(parse.Options):
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Carry out one command line and leave the process with its exit status."""
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        pass  # the caller has closed standard streams: nothing that we open may come to stand in for one
+    os.close(fd)
     globals_ = GlobalOptions()
     try:
         status = dispatch(sys.argv[1:] if argv is None else argv, globals_)
