@@ -107,6 +107,8 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
         os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+    if "oomScoreAdj" in process:
+        _set_oom_score(process["oomScoreAdj"])  # before our files in /proc are closed to us
     syscalls.prctl(PR_SET_DUMPABLE, 0)  # nothing in the container may look at us before execve
     os.setsid()
     new_keyring()
