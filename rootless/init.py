@@ -391,8 +391,6 @@ def apply_process(
     """Drop to what the process may be, in the order that keeps each step possible; execve is next."""
     for limit in process.get("rlimits", []):
         _set_rlimit(limit["type"], limit["soft"], limit["hard"])
-    if "oomScoreAdj" in process:
-        _set_oom_score(process["oomScoreAdj"])
     os.umask(process["user"].get("umask", 0o022))
     sets = _capability_sets(process, user, added)
     # The bounding set needs CAP_SETPCAP, and ids need CAP_SETUID: so bounding first, then ids, then the other sets.
