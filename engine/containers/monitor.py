@@ -292,7 +292,7 @@ def report_failure(command: _socket.socket, error: BaseException) -> None:
         "exit_status": 125,
     }
     if isinstance(error, StepFailed):
-        fields["exit_status"] = 127 if error.not_found else 126 if error.not_executable else 125
+        fields["exit_status"] = 127 if error.not_found else 126  # whatever else init cannot do counts as "cannot be invoked"
     try:
         command.sendall(frames.frame(frames.FAILED, jsontext.dumps(fields).encode()))
     except OSError:
