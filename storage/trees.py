@@ -19,7 +19,10 @@ def remove_entry(name: bytes | str, parent_fd: int) -> None:
         return
     except IsADirectoryError:
         pass
-    fd = os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
+    try:
+        fd = _open_dir(name, parent_fd)
+    except FileNotFoundError:
+        return
     try:
         _empty(fd)
     finally:
@@ -71,7 +74,7 @@ def _empty(root_fd: int) -> None:
             stack.append((fd, lifted))  # directories that were moved up to here
 
 
-def _open_dir(name: str, parent_fd: int) -> int:
+def _open_dir(name: bytes | str, parent_fd: int) -> int:
     try:
         return os.open(name, _DIR_FLAGS, dir_fd=parent_fd)
     except PermissionError:

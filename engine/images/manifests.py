@@ -148,7 +148,9 @@ def media_type_of(value: dict[str, Any], content_type: str, what: str) -> str:
 
     What a registry says and what the document says must agree (CVE-2021-41190).
     """
-    declared = value.get("mediaType", "")
+    declared = value.get("mediaType") or ""
+    if not isinstance(declared, str):
+        raise InvalidManifest(f"{what}: the media type is not a string")
     content_type = content_type.partition(";")[0].strip()
     kind = declared or content_type
     if kind.startswith(SCHEMA_1) or value.get("schemaVersion") == 1:
@@ -156,12 +158,12 @@ def media_type_of(value: dict[str, Any], content_type: str, what: str) -> str:
             f"{what}: image manifests of schema 1 are not supported", hint="push the image again with a newer tool"
         )
     if declared and content_type in ACCEPTED and declared != content_type:
-        raise InvalidManifest(f"{what}: the registry calls it {content_type}, itself it says {str(declared)[:100]}")
+        raise InvalidManifest(f"{what}: the registry calls it {content_type}, itself it says {declared[:100]}")
     if "manifests" in value and ("layers" in value or "config" in value):
         raise InvalidManifest(f"{what}: both an index and a manifest")
     if kind not in ACCEPTED:
         # OCI documents need not say what they are.
-        kind = OCI_INDEX if "manifests" in value else OCI_MANIFEST if "layers" in value else str(kind)
+        kind = OCI_INDEX if "manifests" in value else OCI_MANIFEST if "layers" in value else kind
     if kind not in ACCEPTED or (kind in INDEX_TYPES) != ("manifests" in value):
         raise InvalidManifest(f"{what}: not an image manifest ({kind[:100] or 'unknown type'})")
     return kind
