@@ -108,7 +108,7 @@ class _Launching:
         if self._container.config.remove:
             cleanup.remove_container(self.context, self._container)
             return
-        exit_code = 127 if getattr(error, "not_found", False) else 126 if getattr(error, "not_executable", False) else 125
+        exit_code = 127 if getattr(error, "not_found", False) else 126 if isinstance(error, StepFailed) else 125
         state = self._container.state.replace(error=str(error), exit_code=exit_code)
         monitor.write_state(self._container, state)
 
