@@ -11,7 +11,7 @@ from engine.containers.monitor import Monitor, Stdio
 from engine.context import Context
 from engine.model import ContainerState
 from rootless import jsontext, process, runtime
-from rootless.errors import KernelError
+from rootless.errors import KernelError, StepFailed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
