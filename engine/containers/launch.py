@@ -121,9 +121,10 @@ def root_of(context: Context, container: Container) -> Root:
 
 
 def _identity(config: ContainerConfig) -> str:
-    """Return the passwd line for a caller who keeps their id in the container."""
+    """Return the passwd line for a caller who keeps their id in the container, or for a number that has no name."""
     if not config.userns.startswith("keep-id"):
-        return ""
+        uid, _, gid = config.user.partition(":")
+        return f"{uid}:{uid}:{gid if gid.isdecimal() else 0}:/" if uid.isdecimal() else ""
     import pwd
 
     try:
