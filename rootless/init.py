@@ -94,6 +94,7 @@ def run(build: Callable[[], Launch], sock: _socket.socket, stdio: tuple[int, int
     except BaseException as error:
         try:
             messages.send_failure(sock, error)
+            messages.receive(sock)  # stay until the monitor ends us: it may be about to open our namespaces
         finally:
             os._exit(125)
 
