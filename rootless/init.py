@@ -77,6 +77,8 @@ class Launch(Record):
     private_cgroup: bool = True
     private_network: bool = True
     single_id: bool = False
+    populate: tuple[tuple[str, str], ...] = ()  # (path in the root, empty directory of the host): copy what is there
+    take_over: tuple[str, ...] = ()  # directories of the host whose files shall belong to the user (the U option)
     identity: str = ""  # a passwd line to add if the image has none for its user: "name:uid:gid:home"
     added_capabilities: int | None = None  # mask of --cap-add; None: take the sets of the spec literally
     seccomp_programs: tuple[bytes, ...] = ()
@@ -121,6 +123,10 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
     null_fd = mounts.null_device()
     root_fd = _mount_root(launch)
     user = _find_user(launch, root_fd)
+    for target, directory in launch.populate:
+        mounts.populate(root_fd, target, directory)
+    for path in launch.take_over:
+        _take_over(path, user)
     for operation in rootfs.plan(spec, gids_mapped=launch.tty_group_mapped):
         mounts.apply(operation, root_fd, null_fd)
     _add_identity(launch, root_fd, user)
@@ -311,6 +317,17 @@ def _add_identity(launch: Launch, root_fd: int, user: User) -> None:
     os.write(fd, (text + line).encode("utf-8", "surrogateescape"))
     os.close(fd)
     mounts.apply(mounts.Bind(copy, "/etc/passwd", recursive=False), root_fd, -1)
+
+
+def _take_over(path: str, user: User) -> None:
+    """Give a tree of the host to the user of the container; links are changed themselves, never followed."""
+    for directory, names, files, fd in os.fwalk(path, follow_symlinks=False):
+        try:
+            os.chown(fd, user.uid, user.gid)
+            for name in (*names, *files):
+                os.chown(name, user.uid, user.gid, dir_fd=fd, follow_symlinks=False)
+        except OSError as error:
+            raise StepFailed(f"cannot change the owner of {directory}: {os.strerror(error.errno or 0)}") from error
 
 
 def _make_workdir(root_fd: int, workdir: str, user: User) -> None:

@@ -234,6 +234,25 @@ def _copy_up(root_fd: int, target: str, mount_fd: int) -> None:
         os.close(destination_fd)
 
 
+def populate(root_fd: int, target: str, directory: str) -> None:
+    """Fill an empty directory of the host with what the root has at `target`, owner and mode included."""
+    destination_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.listdir(destination_fd):
+            return
+        source_fd = paths.open_in_root(root_fd, target, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _copy_tree(source_fd, destination_fd)
+            status = os.fstat(source_fd)
+            os.fchown(destination_fd, status.st_uid, status.st_gid)
+        finally:
+            os.close(source_fd)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the image has nothing there
+    finally:
+        os.close(destination_fd)
+
+
 def _copy_tree(source_fd: int, destination_fd: int) -> None:
     for name in os.listdir(source_fd):
         status = os.stat(name, dir_fd=source_fd, follow_symlinks=False)

@@ -91,7 +91,7 @@ def from_options(context: Context, options: ContainerOptions, *, detach: bool) -
         pids_limit=options.pids_limit or 0,
         cidfile=options.cidfile or "",
         pidfile=os.path.abspath(options.pidfile) if options.pidfile else "",
-        timezone=options.tz or "",
+        timezone=_timezone(options.tz),
         oom_score_adj=options.oom_score_adj,
         create_command=tuple(sys.orig_argv[-len(sys.argv) :]),
     )
@@ -170,8 +170,6 @@ def _environment(options: ContainerOptions) -> tuple[str, ...]:
     if options.env_host:
         entries += [f"{name}={value}" for name, value in os.environ.items()]
     entries += environment_entries(options.env, options.env_file)
-    if options.tz:
-        entries.append(f"TZ={options.tz}")
     return tuple(entries)
 
 
@@ -399,6 +397,12 @@ def _umask(text: str | None) -> int:
     if not text or not set(text) <= set("01234567") or int(text, 8) > 0o777:
         raise UsageError(f"--umask {text!r}: must be an octal number up to 0777")
     return int(text, 8)
+
+
+def _timezone(text: str | None) -> str:
+    if text and (text.startswith("/") or ".." in text):
+        raise UsageError(f"--tz {text!r}: must be the name of a zone, such as Europe/Berlin, or local")
+    return text or ""
 
 
 def _log_option(text: str) -> tuple[str, str]:

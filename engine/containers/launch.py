@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from engine import version
-from engine.containers import etc_files, spec
+from engine.containers import etc_files, spec, spec_mounts
 from engine.errors import PymanError
 from rootless import idmap, userns
 from rootless.idmap import Maps
@@ -70,6 +70,7 @@ def build(context: Context, container: Container, maps: Maps, window: tuple[int,
         volumes_dir=context.store.volumes_dir,
         unified_cgroup=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
         init_path=_init_path() if config.init else "",
+        zoneinfo=_zoneinfo(config.timezone),
         apt_conf=maps.single,
     )
     _write_files(container, facts)
@@ -83,6 +84,12 @@ def build(context: Context, container: Container, maps: Maps, window: tuple[int,
         tty_group_mapped=idmap.to_outside(maps.gids, 5) is not None,
         private_network="network" in private_namespaces(config),
         single_id=maps.single,
+        populate=tuple(
+            (mount.destination, f"{facts.volumes_dir}/{mount.source}/_data")
+            for mount in config.mounts
+            if mount.type == "volume" and "nocopy" not in mount.options
+        ),
+        take_over=tuple(spec_mounts.host_source(mount, facts) for mount in config.mounts if "U" in mount.options),
         identity=_identity(config),
         added_capabilities=spec.added_mask(config),
         seccomp_programs=seccomp_programs(context, config, single_id=maps.single),
@@ -134,6 +141,16 @@ def _identity(config: ContainerConfig) -> str:
         name, home = str(os.getuid()), "/"
     uid, _, gid = config.user.partition(":")
     return f"{name}:{uid or os.getuid()}:{gid or os.getgid()}:{home}"
+
+
+def _zoneinfo(timezone: str) -> str:
+    """Return the host's file of a time zone; `local` is the host's own."""
+    if not timezone:
+        return ""
+    path = os.path.realpath("/etc/localtime" if timezone == "local" else f"/usr/share/zoneinfo/{timezone}")
+    if not os.path.isfile(path):
+        raise PymanError(f"--tz={timezone}: this machine has no such time zone", hint="ls /usr/share/zoneinfo")
+    return path
 
 
 def _init_path() -> str:

@@ -41,6 +41,7 @@ class HostFacts(Record):
     volumes_dir: str
     unified_cgroup: bool = False
     init_path: str = ""  # the helper of --init
+    zoneinfo: str = ""  # --tz: the host's file for /etc/localtime
     apt_conf: bool = False  # single-id mode: tell apt not to change its user
 
 

@@ -88,6 +88,10 @@ def _files(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
         }
         for name, target in names.items()
     ]
+    if facts.zoneinfo:
+        entries.append(
+            {"destination": "/etc/localtime", "type": "bind", "source": facts.zoneinfo, "options": ["bind", "ro", "nosuid", "nodev"]}
+        )
     if config.init:
         entries.append(
             {
@@ -106,7 +110,7 @@ def _user_mount(mount: Mount, config: ContainerConfig, facts: HostFacts, index: 
         return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": _tmpfs_options(options)}
     if mount.type in ("devpts", "mqueue", "ramfs"):
         return {"destination": mount.destination, "type": mount.type, "source": mount.type, "options": options}
-    source = f"{facts.volumes_dir}/{mount.source}/_data" if mount.type == "volume" else mount.source
+    source = host_source(mount, facts)
     if mount.type == "overlay":
         return {
             "destination": mount.destination,
@@ -123,6 +127,11 @@ def _user_mount(mount: Mount, config: ContainerConfig, facts: HostFacts, index: 
         "source": source,
         "options": [bind, *defaults, *kept],
     }
+
+
+def host_source(mount: Mount, facts: HostFacts) -> str:
+    """Return the host's directory of a bind or volume."""
+    return f"{facts.volumes_dir}/{mount.source}/_data" if mount.type == "volume" else mount.source
 
 
 def _tmpfs_options(options: list[str]) -> list[str]:
