@@ -44,6 +44,7 @@ class ContainerConfig(Record):
     name: str
     created_ns: int  # time.time_ns()
     image_id: str = ""  # 64 hex digits; empty with --rootfs
+    architecture: str = ""  # of the image: amd64, arm64, 386, ...
     image_name: str = ""  # the reference that was resolved, in full
     layers: tuple[str, ...] = ()  # directory names below layers/, bottom first
     rootfs: str = ""  # --rootfs DIR
@@ -152,6 +153,7 @@ class ContainerState(Record):
     restart_count: int = 0
     notices: tuple[str, ...] = ()  # what is different from what was asked: single-id mode, no limits, ...
     cgroup: str = ""  # path below /sys/fs/cgroup
+    cgroup_unit: str = ""  # systemd's name for it
     storage_driver: str = ""  # overlay, fuse-overlayfs, copy
     limits: tuple[tuple[str, str], ...] = ()  # cgroup file -> value in force
 

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from rootless.cgroups import Cgroup
     from rootless.oci import Process
 
 _ALL = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP
@@ -42,7 +43,7 @@ class Join(Record):
     seccomp_programs: tuple[bytes, ...] = ()
     window: tuple[int, int] | None = None
     outlives_caller: bool = False  # exec -d
-    cgroup_dir: str = ""  # absolute; the container's cgroup, to be joined
+    cgroup: Cgroup | None = None  # the container's, to be joined
     preserve_fds: int = 0
 
 
@@ -93,16 +94,20 @@ def _enter(init_pidfd: int, join: Join, sock: _socket.socket, stdio: tuple[int, 
     try:
         init.reset_signals()
         syscalls.prctl(PR_SET_DUMPABLE, 0)  # before anything in the container can see us (CVE-2019-5736)
-        if join.cgroup_dir:
-            _join_cgroup(join.cgroup_dir)
+        if join.cgroup is not None:
+            from rootless import cgroups
+
+            cgroups.attach(join.cgroup, os.getpid())
         try:
             syscalls.setns(init_pidfd, _ALL)  # all at once: setns(2) with a pidfd, Linux 5.8
         except OSError as error:
-            raise StepFailed(f"cannot join the container: {os.strerror(error.errno or 0)}", errno=error.errno or 0) from error
+            raise StepFailed(
+                f"cannot join the container: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+            ) from error
         # From here on: root in the container's user namespace, only the container's files are visible.
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-        pid, pidfd = syscalls.clone(CLONE_PARENT)
+        pid, _ = syscalls.clone(CLONE_PARENT)
         if pid == 0:
             _become_command(join, sock, stdio)
         messages.send(sock, _JOINED, {"pid": pid})
@@ -111,12 +116,6 @@ def _enter(init_pidfd: int, join: Join, sock: _socket.socket, stdio: tuple[int, 
         messages.send_failure(sock, error)
     finally:
         os._exit(status)
-
-
-def _join_cgroup(directory: str) -> None:
-    fd = os.open(f"{directory}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
-    os.write(fd, b"0")
-    os.close(fd)
 
 
 def _become_command(join: Join, sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
@@ -154,4 +153,3 @@ def wait(joined: Joined) -> int:
     _, status = os.waitpid(joined.pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return 128 - code if code < 0 else code
-

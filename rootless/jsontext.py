@@ -29,7 +29,7 @@ def _not_serializable(value: object) -> object:
 try:
     import _json
 
-    _scan = _json.make_scanner(_Context)
+    _scan = _json.make_scanner(_Context)  # type: ignore[arg-type]  # typeshed's stub is wrong
     _encode = _json.make_encoder(
         None, _not_serializable, _json.encode_basestring_ascii, None, ":", ",", False, False, False
     )

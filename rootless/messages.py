@@ -1,10 +1,10 @@
 """The named messages between the monitor and init; one packet each on a SOCK_SEQPACKET pair.
 
-    monitor                 init
-       MAPS_WRITTEN    ->          ids exist: become root of the namespace, mount, pivot
-                       <-   MOUNTS_READY (with the terminal's descriptor, if there is one)
-       START           ->          drop privileges, execute
-                       <-   FAILED, or end of file: execve(2) closed the socket
+monitor                 init
+   MAPS_WRITTEN    ->          ids exist: become root of the namespace, mount, pivot
+                   <-   MOUNTS_READY (with the terminal's descriptor, if there is one)
+   START           ->          drop privileges, execute
+                   <-   FAILED, or end of file: execve(2) closed the socket
 """
 
 from __future__ import annotations

@@ -211,13 +211,15 @@ def _new_filesystem(operation: NewFilesystem, root_fd: int) -> None:
 
 
 def _refuse_link(root_fd: int, target: str) -> None:
-    """Refuse /proc, /sys and /dev that are links: later steps rely on what is there (CVE-2023-28642, CVE-2026-41579)."""
+    """Refuse /proc, /sys and /dev that are links: later steps rely on them (CVE-2023-28642, CVE-2026-41579)."""
     try:
         mode = os.stat(target.lstrip("/"), dir_fd=root_fd, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(mode):
-        raise StepFailed(f"{target} of the image is not a directory", hint="such an image is refused: it may be hostile")
+        raise StepFailed(
+            f"{target} of the image is not a directory", hint="such an image is refused: it may be hostile"
+        )
 
 
 def _copy_up(root_fd: int, target: str, mount_fd: int) -> None:

@@ -1,4 +1,4 @@
-"""Types of the OCI runtime specification 1.2 (https://github.com/opencontainers/runtime-spec), as far as we read them."""
+"""Types of the OCI runtime specification 1.2 (github.com/opencontainers/runtime-spec), as far as we read them."""
 
 from __future__ import annotations
 

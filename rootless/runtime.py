@@ -45,15 +45,16 @@ def start(
     private: frozenset[str],
     stdio: tuple[int, int, int],
     *,
+    forked: Callable[[int], None] = lambda pid: None,
     namespaces_ready: Callable[[int], None] = lambda pid: None,
     before_start: Callable[[int], None] = lambda pid: None,
 ) -> Init:
     """Start a container and return when its command has been executed.
 
     `build` is called in the child, while the maps are written. `private` names the new namespaces (a subset of
-    NAMESPACES; user and mount are always new). `namespaces_ready` is called with the pid as soon as the namespaces
-    and their maps exist, `before_start` when the root is mounted; either may raise. Raises StepFailed and other KernelErrors; then
-    nothing is left running.
+    NAMESPACES; user and mount are always new). `forked` is called with the pid at once, `namespaces_ready` as soon as
+    the namespaces and their maps exist, `before_start` when the root is mounted; each may raise. Raises StepFailed and
+    other KernelErrors; then nothing is left running.
     """
     flags = CLONE_NEWUSER | CLONE_NEWNS
     for name in private:
@@ -72,6 +73,7 @@ def start(
     theirs.close()
     namespace_fds = _hold_namespaces(pid)
     try:
+        forked(pid)
         userns.write_maps(pid, maps)
         namespaces_ready(pid)  # slirp4netns becomes root of the namespace, so it needs the maps
         fields, console_fd = _converse(ours, before_start, pid)
@@ -95,9 +97,7 @@ def _hold_namespaces(pid: int) -> tuple[int, ...]:
     return tuple(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("mnt", "net", "ipc"))
 
 
-def _converse(
-    sock: _socket.socket, before_start: Callable[[int], None], pid: int
-) -> tuple[dict[str, int], int | None]:
+def _converse(sock: _socket.socket, before_start: Callable[[int], None], pid: int) -> tuple[dict[str, int], int | None]:
     messages.send(sock, messages.MAPS_WRITTEN)
     name, fields, console_fd = messages.receive(sock)
     if name != messages.MOUNTS_READY:

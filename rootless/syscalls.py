@@ -152,7 +152,12 @@ def mount_setattr(dir_fd: int, path: str, flags: int, *, set_: int = 0, clear: i
     """Change attributes of a mount, with AT_RECURSIVE of the whole tree (mount_setattr(2), Linux 5.12)."""
     attr = _MountAttr(set_, clear, propagation, 0)
     size = c_ulong(ctypes.sizeof(attr))
-    if libc.syscall(c_ulong(_SYS_mount_setattr), c_int(dir_fd), _encoded(path), c_ulong(flags), ctypes.byref(attr), size) < 0:
+    if (
+        libc.syscall(
+            c_ulong(_SYS_mount_setattr), c_int(dir_fd), _encoded(path), c_ulong(flags), ctypes.byref(attr), size
+        )
+        < 0
+    ):
         raise_errno("mount_setattr", path)
 
 
@@ -167,7 +172,10 @@ def fsopen(kind: str) -> int:
 
 
 def fsconfig(fd: int, command: int, key: str | None = None, value: str | None = None) -> None:
-    if libc.syscall(c_ulong(_SYS_fsconfig), c_int(fd), c_ulong(command), _encoded(key), _encoded(value), c_ulong(0)) < 0:
+    if (
+        libc.syscall(c_ulong(_SYS_fsconfig), c_int(fd), c_ulong(command), _encoded(key), _encoded(value), c_ulong(0))
+        < 0
+    ):
         raise_errno("fsconfig", key)
 
 

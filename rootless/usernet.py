@@ -48,9 +48,7 @@ def start(init_pid: int, options: SlirpOptions, api_path: str) -> UserNetwork:
     """
     helper = userns.find_helper("slirp4netns")
     if helper is None:
-        raise KernelError(
-            "slirp4netns is not installed", hint="install it, or choose --network none or --network host"
-        )
+        raise KernelError("slirp4netns is not installed", hint="install it, or choose --network none or --network host")
     argv = [helper, "--configure", f"--mtu={options.mtu}", f"--cidr={options.cidr}"]
     argv += [] if options.allow_host_loopback else ["--disable-host-loopback"]
     argv += ["--enable-ipv6"] if options.enable_ipv6 else []

@@ -12,6 +12,7 @@ from rootless.idmap import IdRange, Maps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 _HELPER_DIRS = ("/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin")
 
@@ -81,11 +82,13 @@ def default_maps() -> Maps:
             uids = idmap.identity(idmap.parse_proc_map(uid_file.read()))
             gids = idmap.identity(idmap.parse_proc_map(gid_file.read()))
         return Maps(uids, gids, single=sum(r.count for r in uids) == 1)
-    uids, gids = subordinate_ids()
-    if not uids or not gids or find_helper("newuidmap") is None or find_helper("newgidmap") is None:
+    sub_uids, sub_gids = subordinate_ids()
+    if not sub_uids or not sub_gids or find_helper("newuidmap") is None or find_helper("newgidmap") is None:
         return Maps((IdRange(0, os.getuid(), 1),), (IdRange(0, os.getgid(), 1),), single=True)
     return Maps(
-        idmap.root_and_subordinates(os.getuid(), uids), idmap.root_and_subordinates(os.getgid(), gids), single=False
+        idmap.root_and_subordinates(os.getuid(), sub_uids),
+        idmap.root_and_subordinates(os.getgid(), sub_gids),
+        single=False,
     )
 
 
@@ -117,7 +120,7 @@ def finish_map_writers(helpers: list[tuple[int, int]]) -> None:
         if status != 0:
             raise IdMapError(
                 f"{name} refused the id map: {output.strip() or f'exit status {status}'}",
-                hint="check your ranges in /etc/subuid and /etc/subgid, and that newuidmap and newgidmap are setuid root",
+                hint="check your ranges in /etc/subuid and /etc/subgid, and that newuidmap, newgidmap are setuid root",
             )
 
 
@@ -148,13 +151,15 @@ def _write(path: str, text: str) -> None:
 def start_helper(argv: list[str]) -> tuple[int, int]:
     """Start a helper program by absolute path with a scrubbed environment; returns (pid, descriptor of its output)."""
     output_fd, theirs = os.pipe2(os.O_CLOEXEC)
-    actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+    actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
     actions += [(os.POSIX_SPAWN_DUP2, theirs, fd) for fd in (1, 2)]
     try:
         pid = os.posix_spawn(argv[0], argv, {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, file_actions=actions)
     except OSError as error:
         os.close(output_fd)
-        raise KernelError(f"cannot execute {argv[0]}: {os.strerror(error.errno or 0)}", errno=error.errno or 0) from error
+        raise KernelError(
+            f"cannot execute {argv[0]}: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+        ) from error
     finally:
         os.close(theirs)
     return pid, output_fd

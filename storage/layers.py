@@ -279,14 +279,16 @@ def sweep(store: Store) -> None:
         trees.remove_tree(f"{store.trash_dir}/{name}")
     directory = staging_dir(store)
     for name in os.listdir(directory):
-        if name.endswith(".lock"):
-            # Free: its owner is dead. Our own taking of it keeps others away while we remove.
-            lock = FileLock(f"{directory}/{name}")
-            if lock.acquire(wait=False):
-                try:
+        if not name.endswith((".lock", ".unpack")):
+            continue
+        # Free: its owner is dead. Our own taking of it keeps others away while we remove.
+        lock = FileLock(f"{directory}/{name}")
+        if lock.acquire(wait=False):
+            try:
+                if name.endswith(".lock"):
                     trees.remove_tree(f"{directory}/{name.removesuffix('.lock')}")
-                finally:
-                    lock.release()
+            finally:
+                lock.release()
 
 
 def needs_sweep(store: Store) -> bool:

@@ -76,7 +76,9 @@ class Locked:
             raise StorageError(f"{os.path.dirname(self._path)}: gone meanwhile") from None
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

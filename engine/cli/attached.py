@@ -19,9 +19,7 @@ def print_notices(started: Started, *, quiet: bool) -> None:
             sys.stderr.write(f"pyman: {notice}\n")
 
 
-def attached(
-    started: Started, streams: Streams, container: Container, *, detach_keys: bytes, sig_proxy: bool
-) -> int:
+def attached(started: Started, streams: Streams, container: Container, *, detach_keys: bytes, sig_proxy: bool) -> int:
     sys.stdout.flush()
     attachment = attach.Attachment(
         started, streams, tty=container.config.tty, detach_keys=detach_keys, sig_proxy=sig_proxy

@@ -45,7 +45,9 @@ def start(options: StartOptions, context: Context) -> int:
         if container.is_running:
             started = attach.connect(context, container)
         else:
-            started = starting.start(context, container, window=attach.caller_window() if container.config.tty else None)
+            started = starting.start(
+                context, container, window=attach.caller_window() if container.config.tty else None
+            )
         sig_proxy = options.sig_proxy if options.sig_proxy is not None else True
         return attached(started, streams, container, detach_keys=keys, sig_proxy=sig_proxy)
 
@@ -69,7 +71,10 @@ def attach(options: AttachOptions, context: Context) -> int:
     return attached(started, streams, container, detach_keys=keys, sig_proxy=options.sig_proxy)
 
 
-@verb(StopOptions, examples=(("give it three seconds", "pyman stop --time 3 web"), ("stop everything", "pyman stop --all")))
+@verb(
+    StopOptions,
+    examples=(("give it three seconds", "pyman stop --time 3 web"), ("stop everything", "pyman stop --all")),
+)
 def stop(options: StopOptions, context: Context) -> int:
     from engine.containers import stop as stopping
 
@@ -103,7 +108,10 @@ def kill(options: KillOptions, context: Context) -> int:
     return _each(chosen, lambda container: stopping.kill(container, number))
 
 
-@verb(RmOptions, examples=(("stop and remove at once", "pyman rm --force web"), ("remove all that have ended", "pyman rm --all")))
+@verb(
+    RmOptions,
+    examples=(("stop and remove at once", "pyman rm --force web"), ("remove all that have ended", "pyman rm --all")),
+)
 def rm(options: RmOptions, context: Context) -> int:
     from engine.containers import cleanup
     from engine.containers import stop as stopping

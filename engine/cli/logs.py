@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @verb(
     LogsOptions,
-    examples=(("the last ten lines, and what follows", "pyman logs --tail 10 --follow web"), ("the last hour", "pyman logs --since 1h web")),
+    examples=(
+        ("the last ten lines, and what follows", "pyman logs --tail 10 --follow web"),
+        ("the last hour", "pyman logs --since 1h web"),
+    ),
 )
 def logs(options: LogsOptions, context: Context) -> int:
     containers, errors = selection.select(context.store, options.containers, latest=options.latest)

@@ -23,8 +23,10 @@ _ULIMITS = frozenset(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 _NETWORK_SYSCTLS = "net."
-_IPC_SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax")
-_IPC_SYSCTLS += ("kernel.shmmni", "kernel.shm_rmid_forced", "fs.mqueue.")
+_IPC_SYSCTLS = (
+    *("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax"),
+    *("kernel.shmmni", "kernel.shm_rmid_forced", "fs.mqueue."),
+)
 
 
 def from_options(context: Context, options: ContainerOptions, *, detach: bool) -> Request:
@@ -108,7 +110,7 @@ def from_options(context: Context, options: ContainerOptions, *, detach: bool) -
         unset_env=tuple(options.unsetenv),
         unset_env_all=options.unsetenv_all,
         publish_all=options.publish_all,
-        replace=options.replace,
+        replace_existing=options.replace,
     )
 
 
@@ -121,7 +123,7 @@ def _with_rootfs(config: ContainerConfig, options: ContainerOptions) -> Containe
     directory = os.path.abspath(directory)
     if not os.path.isdir(directory):
         raise UsageError(f"--rootfs {directory}: no such directory")
-    if os.path.realpath(directory) == "/" and not overlay:
+    if os.path.samefile(directory, "/") and not overlay:
         raise UsageError(
             "--rootfs /: your own file system can only be used with a throw-away layer", hint="write --rootfs /:O"
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from engine.cli.options import CreateOptions, RunOptions
 from engine.cli.attached import attached, print_notices
+from engine.cli.options import CreateOptions, RunOptions
 from engine.cli.output import emit
 from engine.cli.parse import verb
 from engine.errors import PymanError, UsageError
@@ -15,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.cli.options import ContainerOptions
     from engine.containers.lookup import Container
-    from engine.containers.start import Started
     from engine.context import Context
     from engine.images.local import Image
 
@@ -25,7 +23,10 @@ if TYPE_CHECKING:
     examples=(
         ("a shell in a container that is gone afterwards", "pyman run -it --rm debian bash"),
         ("a web server in the background, on port 8080 of this machine", "pyman run -d --name web -p 8080:80 nginx"),
-        ("your own directory inside, with your own user", "pyman run --rm --userns keep-id -v .:/work -w /work alpine ls -l"),
+        (
+            "your own directory inside, with your own user",
+            "pyman run --rm --userns keep-id -v .:/work -w /work alpine ls -l",
+        ),
         ("a command on this machine's own files, with changes thrown away", "pyman run --rm --rootfs /:O ls /etc"),
     ),
 )
@@ -66,9 +67,7 @@ def _streams(names: list[str], *, interactive: bool) -> attach_module.Streams:
         raise UsageError(f"--attach {unknown[0]}: must be stdin, stdout or stderr")
     if not names:
         return attach.Streams(stdin=interactive)
-    return attach.Streams(
-        stdin=interactive and "stdin" in names, stdout="stdout" in names, stderr="stderr" in names
-    )
+    return attach.Streams(stdin=interactive and "stdin" in names, stdout="stdout" in names, stderr="stderr" in names)
 
 
 def _create(context: Context, options: ContainerOptions, *, detach: bool) -> Container:
@@ -98,9 +97,19 @@ def _image(context: Context, options: ContainerOptions) -> tuple[Image, str]:
         except NotFound:
             if options.pull == "never":
                 raise
-    from engine.images import pulling
+    from engine.images import manifests, references, transfer
 
-    return pulling.for_run(context, options)
+    image = transfer.pull(
+        context,
+        options.image,
+        tls_verify=options.tls_verify,
+        quiet=options.quiet,
+        creds=options.creds,
+        authfile=options.authfile,
+        platform=manifests.wanted_platform(options.platform, options.os, options.arch, options.variant),
+        policy="newer" if options.pull == "newer" else "always",
+    )
+    return image, str(references.parse(options.image))
 
 
 def _check_cidfile(path: str | None) -> None:
@@ -120,7 +129,10 @@ def _write_cidfile(context: Context, container: Container, path: str) -> None:
         raise PymanError(f"cannot write the ID file {path}: {os.strerror(error.errno or 0)}") from error
 
 
-@verb(CreateOptions, examples=(("make a container, to be started later", "pyman create --name db -v data:/var/lib/db postgres"),))
+@verb(
+    CreateOptions,
+    examples=(("make a container, to be started later", "pyman create --name db -v data:/var/lib/db postgres"),),
+)
 def create(options: CreateOptions, context: Context) -> int:
     from engine.containers import start
 

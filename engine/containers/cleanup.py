@@ -55,7 +55,12 @@ def remove_tree(context: Context, path: str) -> None:
         return
     except OSError:
         pass  # some of it belongs to ids that only the namespace can act for
-    userns.run_mapped(lambda: trees.remove_tree(path) or b"", context.maps)
+    userns.run_mapped(lambda: _remove(path), context.maps)
+
+
+def _remove(path: str) -> bytes:
+    trees.remove_tree(path)
+    return b""
 
 
 def sweep(context: Context) -> None:

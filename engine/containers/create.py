@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 
-from engine.containers import lookup, names as random_names
+from engine.containers import lookup
+from engine.containers import names as random_names
 from engine.containers.lookup import Container
 from engine.errors import InUse, PymanError, UsageError
 from engine.model import ContainerConfig, ContainerState, Mount
 from rootless.record import Record
-from storage import names, records
+from storage import names
 from storage.errors import NameTaken
 from storage.records import disk_error
 
@@ -35,7 +36,7 @@ class Request(Record):
     unset_env: tuple[str, ...] = ()
     unset_env_all: bool = False
     publish_all: bool = False
-    replace: bool = False
+    replace_existing: bool = False
 
 
 def create(context: Context, request: Request, image: Image | None, image_name: str) -> Container:
@@ -66,7 +67,7 @@ def create(context: Context, request: Request, image: Image | None, image_name: 
         raise disk_error(error, new_dir) from error
     container = Container(final_dir, config)
     try:
-        _claim_name(context, name, container_id, replace=request.replace)
+        _claim_name(context, name, container_id, replace=request.replace_existing)
         if image is not None:
             _check_image_still_here(context, image)
     except BaseException:
@@ -94,7 +95,8 @@ def check_name(name: str) -> None:
     """Raise UsageError for a name that Podman would refuse, too."""
     if not name or not _NAME_CHARACTERS.issuperset(name) or not name[0].isalnum() or len(name) > 200:
         raise UsageError(
-            f"invalid container name {name[:60]!r}", hint="names consist of letters, digits, '_', '.' and '-', a letter or digit first"
+            f"invalid container name {name[:60]!r}",
+            hint="names consist of letters, digits, '_', '.' and '-', a letter or digit first",
         )
 
 
@@ -134,9 +136,7 @@ def _check_image_still_here(context: Context, image: Image) -> None:
         raise PymanError(f"image {image.id[:12]} was removed meanwhile")
 
 
-def merged(
-    request: Request, image: Image | None, container_id: str, name: str, image_name: str
-) -> ContainerConfig:
+def merged(request: Request, image: Image | None, container_id: str, name: str, image_name: str) -> ContainerConfig:
     """Return the configuration of the container: what was asked for, over what the image says. Pure."""
     config = request.config
     from_image = image.config if image is not None else {}
@@ -155,6 +155,7 @@ def merged(
         name=name,
         created_ns=time.time_ns(),
         image_id=image.id if image is not None else "",
+        architecture=image.architecture if image is not None else "",
         image_name=image_name,
         layers=tuple(image.layers) if image is not None else (),
         entrypoint=entrypoint,

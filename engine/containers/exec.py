@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from engine.containers.lookup import Container
     from engine.context import Context
+    from rootless.cgroups import Cgroup
     from rootless.oci import Process
 else:
     import _signal as signal
@@ -112,8 +113,17 @@ def _join(context: Context, container: Container, request: ExecRequest) -> join.
         seccomp_programs=launch.seccomp_programs(context, allowed, single_id=maps.single),
         window=attach.caller_window() if request.tty else None,
         outlives_caller=request.detach,
-        cgroup_dir=f"/sys/fs/cgroup{container.state.cgroup}" if container.state.cgroup else "",
+        cgroup=_cgroup(container),
     )
+
+
+def _cgroup(container: Container) -> Cgroup | None:
+    state = container.state
+    if not state.cgroup:
+        return None
+    from rootless.cgroups import Cgroup
+
+    return Cgroup(state.cgroup, state.cgroup_unit)
 
 
 class Session:

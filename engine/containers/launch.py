@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from engine.containers.lookup import Container
     from engine.context import Context
     from engine.model import ContainerConfig
-    from rootless.init import Launch, Root
+    from rootless.init import Launch
+    from rootless.root import Root
 
 private_namespaces = spec.private_namespaces
 
@@ -30,7 +31,10 @@ def maps_for(context: Context, config: ContainerConfig) -> Maps:
         if base.single or userns.is_root():
             raise PymanError("--userns=nomap needs subordinate ids and a caller who is not root")
         uids, gids = userns.subordinate_ids()
-        return Maps(idmap.root_and_subordinates(uids[0][0], _skip_first(uids)), idmap.root_and_subordinates(gids[0][0], _skip_first(gids)))
+        return Maps(
+            idmap.root_and_subordinates(uids[0][0], _skip_first(uids)),
+            idmap.root_and_subordinates(gids[0][0], _skip_first(gids)),
+        )
     if kind != "keep-id":
         raise PymanError(f"--userns={config.userns} is not available", hint="host, keep-id[:uid=N,gid=N] and nomap are")
     wanted = dict(option.partition("=")[::2] for option in options.split(",") if option)
@@ -105,7 +109,8 @@ def seccomp_programs(context: Context, config: ContainerConfig, *, single_id: bo
     cache_dir = f"{context.store.root}/cache"
     if not config.privileged and config.seccomp != "unconfined":
         profile = seccomp.load_profile(config.seccomp or None)
-        programs.append(seccomp.cached_program(cache_dir, profile, spec.capability_mask(config)))
+        allowed = spec.capability_mask(config)
+        programs.append(seccomp.cached_program(cache_dir, profile, allowed, architecture=config.architecture))
     if single_id:
         programs.append(seccomp.fake_root_program(cache_dir))
     return tuple(programs)
@@ -113,7 +118,7 @@ def seccomp_programs(context: Context, config: ContainerConfig, *, single_id: bo
 
 def root_of(context: Context, container: Container) -> Root:
     """Return where the container's root file system comes from."""
-    from rootless.init import Root
+    from rootless.root import Root
 
     config = container.config
     upper, work = f"{container.dir}/upper", f"{container.dir}/work"
@@ -122,7 +127,7 @@ def root_of(context: Context, container: Container) -> Root:
         return Root("overlay", lower, upper, work)
     if not config.rootfs_overlay:
         return Root("directory", path=config.rootfs)
-    if os.path.realpath(config.rootfs) == "/":
+    if os.path.samefile(config.rootfs, "/"):
         return Root("host", (), upper, work, "/")
     return Root("overlay", (config.rootfs,), upper, work)
 
@@ -147,7 +152,7 @@ def _zoneinfo(timezone: str) -> str:
     """Return the host's file of a time zone; `local` is the host's own."""
     if not timezone:
         return ""
-    path = os.path.realpath("/etc/localtime" if timezone == "local" else f"/usr/share/zoneinfo/{timezone}")
+    path = "/etc/localtime" if timezone == "local" else f"/usr/share/zoneinfo/{timezone}"
     if not os.path.isfile(path):
         raise PymanError(f"--tz={timezone}: this machine has no such time zone", hint="ls /usr/share/zoneinfo")
     return path

@@ -6,7 +6,7 @@ import _socket
 import os
 import time
 
-from engine.containers import cleanup, frames, launch, lookup, monitor, network
+from engine.containers import cleanup, frames, launch, limiting, lookup, monitor, network
 from engine.containers.monitor import Monitor, Stdio
 from engine.context import Context
 from engine.model import ContainerState
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.containers.lookup import Container
     from engine.containers.network import Connection
+    from rootless.init import Launch
     from rootless.runtime import Init
 
 
@@ -39,6 +40,7 @@ def live(command: _socket.socket, *, debug: bool) -> None:
             launching.maps,
             launching.private,
             (stdio.theirs[0], stdio.theirs[1], stdio.theirs[2]),
+            forked=launching.forked,
             namespaces_ready=launching.namespaces_ready,
             before_start=launching.before_start,
         )
@@ -74,15 +76,21 @@ class _Launching:
         self._container = container
         self._window = window
         self._connection: Connection | None = None
+        self._limiting: limiting.Limiting | None = None
         self.maps = launch.maps_for(context, container.config)
         self.private = launch.private_namespaces(container.config)
         self.notices = launch.notices(self.maps)
 
-    def build(self) -> runtime.Launch:
+    def build(self) -> Launch:
         """Runs in init, while the id maps are written."""
         return launch.build(self.context, self._container, self.maps, self._window)
 
+    def forked(self, pid: int) -> None:
+        self._limiting = limiting.begin(self._container.config, pid)
+
     def namespaces_ready(self, pid: int) -> None:
+        if self._limiting is not None:
+            self.notices += self._limiting.finish()
         self._connection = network.connect(self.context, self._container, pid)
 
     def before_start(self, pid: int) -> None:
@@ -100,7 +108,13 @@ class _Launching:
             started_ns=time.time_ns(),
             notices=self.notices,
             storage_driver="overlay",
+            cgroup=self._limiting.path if self._limiting is not None else "",
+            cgroup_unit=self._limiting.unit if self._limiting is not None else "",
+            limits=self._limiting.in_force if self._limiting is not None else (),
         )
+
+    def was_out_of_memory(self) -> bool:
+        return self._limiting is not None and self._limiting.was_out_of_memory()
 
     def abandon(self, error: BaseException) -> None:
         """The container did not start: leave its record as it was, with the reason, or remove it (--rm)."""
@@ -116,11 +130,14 @@ class _Launching:
         if self._connection is not None:
             network.disconnect(self._connection)
             self._connection = None
+        if self._limiting is not None:
+            self._limiting.remove()
 
 
 def _finish(served: Monitor, launching: _Launching, state: ContainerState, code: int) -> None:
     """The container has ended: take its surroundings down, record its exit, tell those attached."""
     container, context = served.container, launching.context
+    oom_killed = launching.was_out_of_memory()
     launching.disconnect()
     if served.listener is not None:
         cleanup.remove_socket(context, container)
@@ -131,6 +148,7 @@ def _finish(served: Monitor, launching: _Launching, state: ContainerState, code:
         final = state.replace(
             status="exited",
             exit_code=code,
+            oom_killed=oom_killed,
             finished_ns=time.time_ns(),
             init_pid=0,
             monitor_pid=0,

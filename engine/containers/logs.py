@@ -1,6 +1,6 @@
 """Log drivers: write what a container prints, read it again.
 
-k8s-file: `2026-11-24T03:45:27.123456789+00:00 stdout F text`, with P instead of F for a part of a line (CRI log format).
+k8s-file: `2026-11-24T03:45:27.123456789+00:00 stdout F text`, with P instead of F for a part of a line (CRI).
 json-file: `{"log":"text\\n","stream":"stdout","time":"2026-11-24T03:45:27.123456789Z"}` (Docker).
 """
 
@@ -105,7 +105,9 @@ def _k8s_lines(stream: str, now: bytes, lines: list[bytes], partial: list[bytes]
 
 def _json_lines(stream: str, now: bytes, lines: list[bytes], partial: list[bytes]) -> bytes:
     stamp = now.decode() + "Z"
-    texts = [line.decode(errors="replace") + "\n" for line in lines] + [text.decode(errors="replace") for text in partial]
+    texts = [line.decode(errors="replace") + "\n" for line in lines] + [
+        text.decode(errors="replace") for text in partial
+    ]
     rows = (jsontext.dumps({"log": text, "stream": stream, "time": stamp}) for text in texts)
     return "".join(f"{row}\n" for row in rows).encode()
 

@@ -101,7 +101,10 @@ class Monitor:
         self.outputs.append(output)
         self.watch(fd, select.POLLIN, lambda events: self.on_output(output))
 
-    def on_output(self, output: Output) -> bool:
+    def on_output(self, output: Output) -> None:
+        self.copy_output(output)
+
+    def copy_output(self, output: Output) -> bool:
         """Read once and pass it on. False if there was nothing to read."""
         try:
             data = os.read(output.fd, _READ_BYTES)
@@ -191,7 +194,7 @@ class Monitor:
     def drain(self) -> None:
         """Read what is left in the pipes after the last process has ended."""
         for output in self.outputs:
-            while output.open and self.on_output(output):
+            while output.open and self.copy_output(output):
                 self.flush_clients(5.0)
 
     def flush_clients(self, timeout_s: float) -> None:
@@ -292,7 +295,9 @@ def report_failure(command: _socket.socket, error: BaseException) -> None:
         "exit_status": 125,
     }
     if isinstance(error, StepFailed):
-        fields["exit_status"] = 127 if error.not_found else 126  # whatever else init cannot do counts as "cannot be invoked"
+        fields["exit_status"] = (
+            127 if error.not_found else 126
+        )  # whatever else init cannot do counts as "cannot be invoked"
     try:
         command.sendall(frames.frame(frames.FAILED, jsontext.dumps(fields).encode()))
     except OSError:

@@ -7,14 +7,17 @@ import os
 _ADJECTIVES = (
     "agile amber ample bold brave brisk bright calm candid clever cosmic crisp curious daring deft eager earnest easy "
     "epic exact fair fancy fast fond frank fresh gentle glad golden grand happy hardy honest humble ideal jolly jovial "
-    "keen kind lively loyal lucid lucky mellow merry mild modest neat nice nimble noble open patient plain polite prime "
-    "proud quick quiet rapid ready serene sharp shiny silent simple sincere sleek smart snappy solid sound spry stable "
-    "steady stoic sturdy sunny super sweet swift tender tidy tranquil upbeat vivid warm wise witty zealous zen"
+    "keen kind lively loyal lucid lucky mellow merry mild modest neat nice nimble noble open patient plain polite "
+    "prime proud quick quiet rapid ready serene sharp shiny silent simple sincere sleek smart snappy solid sound "
+    "spry stable steady stoic sturdy sunny super sweet swift tender tidy tranquil upbeat vivid warm wise witty "
+    "zealous zen"
 ).split()
 _SURNAMES = (
-    "abel ampere archimedes babbage bardeen bell bohr bose brahe bragg cantor cauchy chandra clarke curie dalton darwin "
-    "davinci dijkstra dirac easley edison einstein elion euclid euler faraday fermat fermi feynman fibonacci fourier "
-    "franklin galileo galois gauss germain goodall hamilton hawking heisenberg hertz hilbert hodgkin hopper hubble "
+    "abel ampere archimedes babbage bardeen bell bohr bose brahe bragg cantor cauchy chandra clarke curie dalton "
+    "darwin davinci dijkstra dirac easley edison einstein elion euclid euler faraday fermat fermi feynman "
+    "fibonacci fourier franklin galileo galois gauss germain goodall hamilton hawking heisenberg hertz hilbert hodgkin "
+    "hopper "
+    "hubble "
     "hypatia jackson johnson joliot kepler khorana knuth kovalevskaya lalande lamarr leakey leavitt leibniz lovelace "
     "maxwell mcclintock meitner mendel mirzakhani moser napier newton nightingale nobel noether pascal pasteur payne "
     "perlman planck poincare ptolemy raman ramanujan ride ritchie rubin saha sanger shannon snyder stonebraker "

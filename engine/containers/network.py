@@ -28,24 +28,23 @@ class Connection(Record):
 
 def slirp_options(network: str) -> SlirpOptions:
     """Parse slirp4netns[:option=value,...]. Raises UsageError for what slirp4netns cannot do."""
+    options = SlirpOptions()
     _, _, text = network.partition(":")
-    values: dict[str, str | int | bool] = {}
     for option in text.split(",") if text else []:
         name, _, value = option.partition("=")
         if name in ("allow_host_loopback", "enable_ipv6"):
             if value not in ("true", "false"):
                 raise UsageError(f"slirp4netns option {name} must be true or false, not {value!r}")
-            values[name] = value == "true"
+            options = options.replace(**{name: value == "true"})
         elif name == "mtu" and value.isdecimal():
-            values[name] = int(value)
+            options = options.replace(mtu=int(value))
         elif name in ("cidr", "outbound_addr", "outbound_addr6") and value:
-            values[name] = value
-        elif name == "port_handler" and value in ("slirp4netns", "rootlesskit"):
-            if value == "rootlesskit":
-                raise UsageError("port_handler=rootlesskit is not available", hint="slirp4netns keeps the client's address")
-        else:
+            options = options.replace(**{name: value})
+        elif name == "port_handler" and value == "rootlesskit":
+            raise UsageError("port_handler=rootlesskit is not available", hint="slirp4netns keeps the client's address")
+        elif name != "port_handler" or value != "slirp4netns":
             raise UsageError(f"unknown slirp4netns option {option!r}")
-    return SlirpOptions(**values)
+    return options
 
 
 def _uses_slirp(config: ContainerConfig) -> bool:
@@ -94,5 +93,3 @@ def disconnect(connection: Connection) -> None:
         from storage.records import remove_file
 
         remove_file(connection.network.api_path)
-
-

@@ -108,7 +108,9 @@ def capability_mask(config: ContainerConfig) -> int:
 
 
 def added_mask(config: ContainerConfig) -> int:
-    """Return what --cap-add named: users other than root get that, too."""
+    """Return what --cap-add named: users other than root get that, too; with ALL everything."""
+    if any(name.upper() == "ALL" for name in config.cap_add):
+        return capability_mask(config)
     return capabilities.mask(name for name in config.cap_add if name.upper() != "ALL")
 
 

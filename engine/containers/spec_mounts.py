@@ -35,7 +35,12 @@ def _standard(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
     locked = ["nosuid", "noexec", "nodev"]
     entries: list[MountEntry] = [
         {"destination": "/proc", "type": "proc", "source": "proc", "options": locked},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "noexec", "mode=755", "size=65536k"]},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "noexec", "mode=755", "size=65536k"],
+        },
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*locked, "ro"]},
         {
             "destination": "/dev/pts",
@@ -90,7 +95,12 @@ def _files(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
     ]
     if facts.zoneinfo:
         entries.append(
-            {"destination": "/etc/localtime", "type": "bind", "source": facts.zoneinfo, "options": ["bind", "ro", "nosuid", "nodev"]}
+            {
+                "destination": "/etc/localtime",
+                "type": "bind",
+                "source": facts.zoneinfo,
+                "options": ["bind", "ro", "nosuid", "nodev"],
+            }
         )
     if config.init:
         entries.append(
@@ -107,7 +117,12 @@ def _files(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
 def _user_mount(mount: Mount, config: ContainerConfig, facts: HostFacts, index: int) -> MountEntry:
     options = list(mount.options)
     if mount.type == "tmpfs":
-        return {"destination": mount.destination, "type": "tmpfs", "source": "tmpfs", "options": _tmpfs_options(options)}
+        return {
+            "destination": mount.destination,
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": _tmpfs_options(options),
+        }
     if mount.type in ("devpts", "mqueue", "ramfs"):
         return {"destination": mount.destination, "type": mount.type, "source": mount.type, "options": options}
     source = host_source(mount, facts)
@@ -116,7 +131,10 @@ def _user_mount(mount: Mount, config: ContainerConfig, facts: HostFacts, index: 
             "destination": mount.destination,
             "type": "overlay",
             "source": source,
-            "options": [f"upperdir={facts.container_dir}/volumes/{index}/upper", f"workdir={facts.container_dir}/volumes/{index}/work"],
+            "options": [
+                f"upperdir={facts.container_dir}/volumes/{index}/upper",
+                f"workdir={facts.container_dir}/volumes/{index}/work",
+            ],
         }
     kept = [option for option in options if option not in ("U", "O", "z", "Z", "nocopy", "copy", "bind", "rbind")]
     bind = "bind" if "bind" in options else "rbind"

@@ -1,14 +1,14 @@
 """The start sequence; reads as a list.
 
-    command                      monitor (forked)                   init (forked by the monitor)
-    fork, by name of the verb -> detach, import
-    parse, record, lock
-    START              ->        LIFE lock
-                                 clone                     ->       import, build the launch
-                                 id maps, slirp4netns               wait for MAPS_WRITTEN
-                                 ports                     <-       mounts, pivot: MOUNTS_READY
-                                 START                     ->       credentials, seccomp, execve
-    STARTED            <-        poll loop
+command                      monitor (forked)                   init (forked by the monitor)
+fork, by name of the verb -> detach, import
+parse, record, lock
+START              ->        LIFE lock
+                             clone                     ->       import, build the launch
+                             id maps, slirp4netns               wait for MAPS_WRITTEN
+                             ports                     <-       mounts, pivot: MOUNTS_READY
+                             START                     ->       credentials, seccomp, execve
+STARTED            <-        poll loop
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _wait_started(sock: _socket.socket, container: Container) -> Started:
         fields = jsontext.loads(payload)
         if kind == frames.FAILED:
             raise PymanError(
-                f"cannot start {container.name}: {fields['text']}", hint=fields["hint"], exit_status=fields["exit_status"]
+                f"cannot start {container.name}: {fields['text']}",
+                hint=fields["hint"],
+                exit_status=fields["exit_status"],
             )
         started = Started(sock, decoder, received[1:])
         started.pid = fields["pid"]

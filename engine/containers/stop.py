@@ -90,7 +90,9 @@ def remove(
             if container.is_running:
                 if not force:
                     raise WrongState(
-                        f"cannot remove container {container.name}: it is running", hint="stop it first, or use --force", exit_status=2
+                        f"cannot remove container {container.name}: it is running",
+                        hint="stop it first, or use --force",
+                        exit_status=2,
                     )
                 _stop(container, timeout_s)
             cleanup.remove_container(context, container, volumes=volumes or container.config.remove)

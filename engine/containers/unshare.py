@@ -57,5 +57,3 @@ def _execute(command: list[str], go_read: int) -> None:
             os.write(2, f'Error: cannot execute "{command[0]}": {reason}\n'.encode())
     finally:
         os._exit(status)
-
-

@@ -27,6 +27,7 @@ def _ssl_context(registry: str, *, verify: bool, cert_dir: str | None) -> ssl.SS
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was asked for
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for directory in [cert_dir] if cert_dir else _cert_dirs(registry):
         _load(context, directory, required=cert_dir is not None)
