@@ -7,6 +7,8 @@ from engine.cli.output import Row, Time
 from engine.cli.parse import Options, argument, arguments, flag, refused, text, texts, verb
 from engine.errors import EXIT_FAILED, InUse, NotFound, PymanError, UsageError
 from engine.images import inspection, local, references
+from rootless.errors import KernelError
+from storage.errors import StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _COLUMNS = (
     ("SIZE", "Size"),
 )
 _NONE = "<none>"
+EXIT_NOT_KNOWN = 1  # of `rmi` and `image exists`
 
 
 class ImagesOptions(Options):
@@ -298,12 +301,15 @@ def rmi(options: RmiOptions, context: Context) -> int:
             removed = removal.remove(
                 context, name, force=force, remove_container=_container_remover(context) if options.force else None
             )
-        except (PymanError, OSError) as error:
-            if isinstance(error, NotFound) and (options.ignore or options.force):
-                continue
+        except NotFound as error:
+            if not (options.ignore or options.force):
+                main.failed(error)
+                status = status or EXIT_NOT_KNOWN
+            continue
+        except (PymanError, StorageError, KernelError, OSError) as error:
+            # Not known says less than other errors, in use says more: as with Podman.
             this = main.failed(error)
-            # In use says more than not known, as with Podman.
-            status = this if status in (0, 1) or isinstance(error, InUse) else status
+            status = this if status in (0, EXIT_NOT_KNOWN) or isinstance(error, InUse) else status
             continue
         for gone in removed.untagged:
             output.emit(f"Untagged: {gone}\n")
@@ -441,8 +447,6 @@ def pull(options: PullOptions, context: Context) -> int:
     """Pull images from registries; every layer that is here already is not fetched again."""
     from engine.cli import main
     from engine.images import manifests, transfer
-    from rootless.errors import KernelError
-    from storage.errors import StorageError
 
     platform = manifests.wanted_platform(options.platform, options.os, options.arch, options.variant)
     status = 0

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.archives import ImageFiles, layer, sha256, write_docker_archive, write_oci_archive, write_tar
+from tests.fixtures.archives import (
+    ImageFiles,
+    layer,
+    sha256,
+    write_docker_archive,
+    write_oci_archive,
+    write_oci_layout,
+    write_tar,
+)
 from tests.fixtures.command import COMMAND, Pyman
 
 pytestmark = pytest.mark.anyone
@@ -123,12 +131,12 @@ def test_archives_that_lie(fresh_pyman: Pyman, tmp_path: Path, kind: str) -> Non
 @pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
 def test_what_skopeo_writes(fresh_pyman: Pyman, tmp_path: Path, form: str) -> None:
-    write_oci_archive(tmp_path / "from.tar", IMAGE, "latest")
+    write_oci_layout(tmp_path / "from", IMAGE, "latest")
     target = f"{form}:{tmp_path}/to.tar:localhost/app:7"
     policy = tmp_path / "policy.json"
     policy.write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
     subprocess.run(
-        ["skopeo", "--policy", str(policy), "copy", f"oci-archive:{tmp_path}/from.tar:latest", target],
+        ["skopeo", "--policy", str(policy), "copy", f"oci:{tmp_path}/from:latest", target],
         check=True,
         capture_output=True,
     )

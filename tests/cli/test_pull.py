@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.archives import ImageFiles, descriptor, layer, sha256, write_oci_archive
+from tests.fixtures.archives import ImageFiles, descriptor, layer, sha256, write_oci_layout
 from tests.fixtures.command import Pyman
 from tests.fixtures.registry import PASSWORD, USER, Registry
 from tests.fixtures.stub_registry import Answer, StubRegistry
@@ -59,12 +59,12 @@ def push(registry: Registry, name: str, tmp_path: Path, *options: str, creds: st
         pytest.skip("needs skopeo")
     policy = tmp_path / "policy.json"
     policy.write_text('{"default":[{"type":"insecureAcceptAnything"}]}')
-    write_oci_archive(tmp_path / "image.tar", IMAGE, "latest")
+    write_oci_layout(tmp_path / "image", IMAGE, "latest")
     login = ["--dest-creds", creds] if creds else []
     subprocess.run(
         [
             *("skopeo", "--policy", str(policy), "copy", *options, *login, "--dest-tls-verify=false"),
-            *(f"oci-archive:{tmp_path}/image.tar:latest", f"docker://{registry.address}/{name}"),
+            *(f"oci:{tmp_path}/image:latest", f"docker://{registry.address}/{name}"),
         ],
         check=True,
         capture_output=True,

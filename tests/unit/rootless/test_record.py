@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 
 import pytest
 
@@ -65,4 +64,3 @@ def test_equality_needs_the_same_type() -> None:
 def test_copies_are_equal() -> None:
     point = Point(1, 2)
     assert copy.deepcopy(point) == point
-    assert pickle.loads(pickle.dumps(point)) == point
