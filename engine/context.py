@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 class Context:
     """What every verb is given. Nothing is opened before it is asked for."""
 
-    def __init__(self, *, root: str | None = None, debug: bool = False, runtime: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        debug: bool = False,
+        runtime: str | None = None,
+        storage_driver: str = "",
+    ) -> None:
         self._root = root
         self._store: Store | None = None
         self._run_dir: str | None = None
@@ -26,6 +33,7 @@ class Context:
         self.monitor: socket | None = None  # stream to a monitor that waits for a container (containers/spawn.py)
         self.debug = debug
         self.runtime = runtime
+        self.storage_driver = storage_driver  # empty: the best that works
 
     @property
     def store(self) -> Store:

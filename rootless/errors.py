@@ -22,12 +22,21 @@ class IdMapError(KernelError):
 class StepFailed(KernelError):
     """Init could not finish a step between fork and execve.
 
-    `not_found` and `not_executable` tell whether it was the user's command itself (exit statuses 127 and 126).
+    `not_found` and `not_executable` tell whether it was the user's command itself (exit statuses 127 and 126),
+    `overlay` that the kernel could not mount the layers: another driver may.
     """
 
     def __init__(
-        self, message: str, *, errno: int = 0, hint: str = "", not_found: bool = False, not_executable: bool = False
+        self,
+        message: str,
+        *,
+        errno: int = 0,
+        hint: str = "",
+        not_found: bool = False,
+        not_executable: bool = False,
+        overlay: bool = False,
     ) -> None:
         super().__init__(message, errno=errno, hint=hint)
+        self.overlay = overlay
         self.not_found = not_found
         self.not_executable = not_executable

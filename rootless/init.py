@@ -83,7 +83,7 @@ def run(build: Callable[[], Launch], sock: _socket.socket, stdio: tuple[int, int
 def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> NoReturn:
     spec, process = launch.spec, launch.spec["process"]
     reset_signals()
-    _expect(sock, messages.MAPS_WRITTEN)
+    mounted_fd = _expect(sock, messages.MAPS_WRITTEN)
     # From here on: root in the new user namespace, host mounts still visible.
     if not launch.keep_groups and not launch.single_id:
         os.setgroups([])
@@ -100,7 +100,7 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
         _loopback_up()
 
     null_fd = mounts.null_device()
-    root_fd = root.mount(launch.root, launch.scratch_dir, launch.spec)
+    root_fd = root.mount(launch.root, launch.scratch_dir, launch.spec, mounted_fd)
     user = _find_user(launch, root_fd)
     for target, directory in launch.populate:
         mounts.populate(root_fd, target, directory)
@@ -133,10 +133,12 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
     execute(process["args"], environment(process, user))
 
 
-def _expect(sock: _socket.socket, name: str) -> None:
-    received, _, _ = messages.receive(sock)
+def _expect(sock: _socket.socket, name: str) -> int | None:
+    """Wait for a message; returns the descriptor that came with it."""
+    received, _, fd = messages.receive(sock)
     if received != name:
         os._exit(125)  # the monitor is gone: nobody to tell
+    return fd
 
 
 def reset_signals() -> None:

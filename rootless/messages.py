@@ -2,6 +2,7 @@
 
 monitor                 init
    MAPS_WRITTEN    ->          ids exist: become root of the namespace, mount, pivot
+                                   (with the root file system, if it is mounted already)
                    <-   MOUNTS_READY (with the terminal's descriptor, if there is one)
    START           ->          drop privileges, execute
                    <-   FAILED, or end of file: execve(2) closed the socket
@@ -61,6 +62,7 @@ def send_failure(sock: _socket.socket, error: BaseException) -> None:
         "hint": getattr(error, "hint", ""),
         "not_found": getattr(error, "not_found", False),
         "not_executable": getattr(error, "not_executable", False),
+        "overlay": getattr(error, "overlay", False),
     }
     send(sock, FAILED, fields)
 
@@ -78,4 +80,5 @@ def failure(fields: dict[str, Any]) -> StepFailed:
         hint=fields["hint"],
         not_found=fields["not_found"],
         not_executable=fields["not_executable"],
+        overlay=fields["overlay"],
     )

@@ -29,7 +29,7 @@ class Root(Record):
     """Where the root file system comes from.
 
     `overlay`: directories of the host, the uppermost layer first, and where changes go (both empty: read-only).
-    `directory`: a directory of the host as it is. `descriptor`: a detached mount, by its descriptor in init.
+    `directory`: a directory of the host as it is.
     `host`: the host's own top-level directories, each below an overlay of its own.
     """
 
@@ -40,8 +40,11 @@ class Root(Record):
     path: str = ""
 
 
-def mount(root: Root, scratch: str, spec: Spec) -> int:
-    """Mount the root file system below the scratch directory. Returns its O_PATH descriptor."""
+def mount(root: Root, scratch: str, spec: Spec, mounted_fd: int | None) -> int:
+    """Mount the root file system below the scratch directory. Returns its O_PATH descriptor.
+
+    `mounted_fd` is the root itself, if somebody else has mounted it.
+    """
     propagation = MS_SLAVE if "slave" in spec["linux"].get("rootfsPropagation", "") else MS_PRIVATE
     if any(_shares(entry.get("options", [])) for entry in spec.get("mounts", [])):
         propagation = MS_SLAVE
@@ -49,10 +52,10 @@ def mount(root: Root, scratch: str, spec: Spec) -> int:
     _attach(mounts.new_mount("tmpfs", ("mode=0700", "size=1m"), 0), scratch)
     target = f"{scratch}/root"
     os.mkdir(target)
-    if root.kind == "overlay":
+    if mounted_fd is not None:
+        _attach(mounted_fd, target)
+    elif root.kind == "overlay":
         _mount_overlay(root, scratch, target)
-    elif root.kind == "descriptor":
-        _attach(int(root.path), target)
     elif root.kind == "host":
         _mount_host_directories(root, scratch, target)
     else:
@@ -95,7 +98,9 @@ def _mount_overlay(root: Root, scratch: str, target: str) -> None:
         syscalls.mount("overlay", "root", "overlay", 0, data)
     except OSError as error:
         raise StepFailed(
-            f"cannot mount the layers by the kernel's overlay: {os.strerror(error.errno or 0)}", errno=error.errno or 0
+            f"cannot mount the layers by the kernel's overlay: {os.strerror(error.errno or 0)}",
+            errno=error.errno or 0,
+            overlay=True,
         ) from error
     os.fchdir(before)
     os.close(before)

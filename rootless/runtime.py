@@ -46,15 +46,15 @@ def start(
     stdio: tuple[int, int, int],
     *,
     forked: Callable[[int], None] = lambda pid: None,
-    namespaces_ready: Callable[[int], None] = lambda pid: None,
+    namespaces_ready: Callable[[int], int | None] = lambda pid: None,
     before_start: Callable[[int], None] = lambda pid: None,
 ) -> Init:
     """Start a container and return when its command has been executed.
 
     `build` is called in the child, while the maps are written. `private` names the new namespaces (a subset of
     NAMESPACES; user and mount are always new). `forked` is called with the pid at once, `namespaces_ready` as soon as
-    the namespaces and their maps exist, `before_start` when the root is mounted; each may raise. Raises StepFailed and
-    other KernelErrors; then nothing is left running.
+    the namespaces and their maps exist (it may return a root file system that is mounted already), `before_start` when
+    the root is mounted; each may raise. Raises StepFailed and other KernelErrors; then nothing is left running.
     """
     flags = CLONE_NEWUSER | CLONE_NEWNS
     for name in private:
@@ -75,8 +75,8 @@ def start(
     try:
         forked(pid)
         userns.write_maps(pid, maps)
-        namespaces_ready(pid)  # slirp4netns becomes root of the namespace, so it needs the maps
-        fields, console_fd = _converse(ours, before_start, pid)
+        root_fd = namespaces_ready(pid)  # slirp4netns becomes root of the namespace, so it needs the maps
+        fields, console_fd = _converse(ours, before_start, pid, root_fd)
     except BaseException:
         process.send_signal(pidfd, 9)
         os.waitpid(pid, 0)
@@ -97,8 +97,12 @@ def _hold_namespaces(pid: int) -> tuple[int, ...]:
     return tuple(os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("mnt", "net", "ipc"))
 
 
-def _converse(sock: _socket.socket, before_start: Callable[[int], None], pid: int) -> tuple[dict[str, int], int | None]:
-    messages.send(sock, messages.MAPS_WRITTEN)
+def _converse(
+    sock: _socket.socket, before_start: Callable[[int], None], pid: int, root_fd: int | None
+) -> tuple[dict[str, int], int | None]:
+    messages.send(sock, messages.MAPS_WRITTEN, fd=root_fd)
+    if root_fd is not None:
+        os.close(root_fd)
     name, fields, console_fd = messages.receive(sock)
     if name != messages.MOUNTS_READY:
         raise _ended(name, fields)

@@ -37,10 +37,16 @@ class GlobalOptions(parse.Options):
     runtime: str | None = parse.text(
         "--runtime", metavar="NAME", help="OCI runtime to use instead of the built-in one: crun, runc or a path"
     )
+    storage_driver: str | None = parse.text(
+        "--storage-driver",
+        metavar="NAME",
+        choices=("overlay", "fuse-overlayfs", "copy"),
+        help="how layers become a root file system (default: the best that works)",
+    )
     other_engine = parse.refused(
         *("--cdi-spec-dir", "--cgroup-manager", "--config", "--conmon", "--default-mounts-file", "--events-backend"),
         *("--hooks-dir", "--imagestore", "--module", "--namespace", "--network-cmd-path", "--network-config-dir"),
-        *("--noout", "--out", "--pull-option", "--runroot", "--runtime-flag", "--storage-driver", "--storage-opt"),
+        *("--noout", "--out", "--pull-option", "--runroot", "--runtime-flag", "--storage-opt"),
         *("--syslog", "--tmpdir", "--transient-store", "--trace", "--volumepath"),
         reason=_NOT_HERE,
     )
@@ -115,7 +121,12 @@ def open_context(globals_: GlobalOptions) -> Context:
     from engine.context import Context
 
     root = os.path.abspath(globals_.root) if globals_.root else None
-    return Context(root=root, debug=globals_.log_level in ("debug", "trace"), runtime=globals_.runtime)
+    return Context(
+        root=root,
+        debug=globals_.log_level in ("debug", "trace"),
+        runtime=globals_.runtime,
+        storage_driver=globals_.storage_driver or "",
+    )
 
 
 def find_verb(words: list[str]) -> tuple[str, list[str]]:

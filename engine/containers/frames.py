@@ -12,7 +12,7 @@ RESIZE = 4  # client -> monitor: rows, columns as two big-endian shorts
 EXIT = 5  # monitor -> client: JSON {"exit_code": N, ...}; the last frame
 STARTED = 6  # monitor -> command: JSON {"pid": N, "start_time": N, "notices": []}
 FAILED = 7  # monitor -> command: JSON, the fields of the error
-START = 8  # command -> monitor, the first frame: JSON {"root": store, "id": container, "window": [rows, columns]}
+START = 8  # command -> monitor, the first frame: JSON: root, id, window, storage_driver
 
 _HEADER = struct.Struct(">BI")
 HEADER_BYTES = _HEADER.size

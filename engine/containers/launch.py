@@ -64,7 +64,7 @@ def notices(maps: Maps) -> tuple[str, ...]:
     return ()
 
 
-def build(context: Context, container: Container, maps: Maps, window: tuple[int, int] | None) -> Launch:
+def build(context: Context, container: Container, maps: Maps, window: tuple[int, int] | None, driver: str) -> Launch:
     """Return what init needs. Runs in init itself, with the rights of the caller."""
     from rootless import init
 
@@ -80,7 +80,7 @@ def build(context: Context, container: Container, maps: Maps, window: tuple[int,
     _write_files(container, facts)
     return init.Launch(
         spec=spec.build(config, facts),
-        root=root_of(context, container),
+        root=root_of(context, container, driver),
         scratch_dir=context.store.scratch_dir,
         user=config.user,
         groups=tuple(group for group in config.groups if group != "keep-groups"),
@@ -116,12 +116,14 @@ def seccomp_programs(context: Context, config: ContainerConfig, *, single_id: bo
     return tuple(programs)
 
 
-def root_of(context: Context, container: Container) -> Root:
+def root_of(context: Context, container: Container, driver: str) -> Root:
     """Return where the container's root file system comes from."""
     from rootless.root import Root
 
     config = container.config
     upper, work = f"{container.dir}/upper", f"{container.dir}/work"
+    if driver == "copy":
+        return Root("directory", path=f"{container.dir}/rootfs")
     if not config.rootfs:
         lower = tuple(f"{context.store.layers_dir}/{layer}/diff" for layer in reversed(config.layers))
         return Root("overlay", lower, upper, work)

@@ -6,7 +6,7 @@ import _socket
 import os
 import time
 
-from engine.containers import cleanup, frames, launch, limiting, lookup, monitor, network
+from engine.containers import cleanup, drivers, frames, launch, limiting, lookup, monitor, network
 from engine.containers.monitor import Monitor, Stdio
 from engine.context import Context
 from engine.model import ContainerState
@@ -28,22 +28,14 @@ def live(command: _socket.socket, *, debug: bool) -> None:
     wanted = _receive_start(command)
     if wanted is None:
         return
-    context = Context(root=wanted["root"], debug=debug)
+    context = Context(root=wanted["root"], debug=debug, storage_driver=wanted["storage_driver"])
     container = lookup.load(f"{context.store.containers_dir}/{wanted['id']}")
     config = container.config
     monitor.hold_life(container)
     stdio = Stdio(tty=config.tty, interactive=config.interactive)
     launching = _Launching(context, container, wanted["window"])
     try:
-        init = runtime.start(
-            launching.build,
-            launching.maps,
-            launching.private,
-            (stdio.theirs[0], stdio.theirs[1], stdio.theirs[2]),
-            forked=launching.forked,
-            namespaces_ready=launching.namespaces_ready,
-            before_start=launching.before_start,
-        )
+        init = launching.start(stdio)
     except BaseException as error:
         launching.abandon(error)
         raise
@@ -80,18 +72,51 @@ class _Launching:
         self.maps = launch.maps_for(context, container.config)
         self.private = launch.private_namespaces(container.config)
         self.notices = launch.notices(self.maps)
+        self._driver = ""
+
+    def start(self, stdio: Stdio) -> Init:
+        """Start with the best storage driver that works."""
+        candidates = drivers.candidates(self.context, self._container.config, self.maps)
+        for index, self._driver in enumerate(candidates):
+            if self._driver == drivers.COPY:
+                drivers.copy_layers(self.context, self._container)
+            try:
+                init = runtime.start(
+                    self.build,
+                    self.maps,
+                    self.private,
+                    (stdio.theirs[0], stdio.theirs[1], stdio.theirs[2]),
+                    forked=self.forked,
+                    namespaces_ready=self.namespaces_ready,
+                    before_start=self.before_start,
+                )
+            except StepFailed as error:
+                if not error.overlay or index + 1 == len(candidates):
+                    raise
+                self.disconnect()
+                continue
+            drivers.remember(self.context, self._container.config, self._driver)
+            return init
+        raise KernelError("no storage driver is left to try")
 
     def build(self) -> Launch:
         """Runs in init, while the id maps are written."""
-        return launch.build(self.context, self._container, self.maps, self._window)
+        return launch.build(self.context, self._container, self.maps, self._window, self._driver)
 
     def forked(self, pid: int) -> None:
         self._limiting = limiting.begin(self._container.config, pid)
 
-    def namespaces_ready(self, pid: int) -> None:
+    def namespaces_ready(self, pid: int) -> int | None:
         if self._limiting is not None:
             self.notices += self._limiting.finish()
         self._connection = network.connect(self.context, self._container, pid)
+        if self._driver != drivers.FUSE:
+            return None
+        from rootless import fuse
+
+        root = launch.root_of(self.context, self._container, self._driver)
+        options = drivers.fuse_options(self._container.config, self.maps)
+        return fuse.mount(root, self.context.store.scratch_dir, pid, options)
 
     def before_start(self, pid: int) -> None:
         if self._connection is not None:
@@ -107,7 +132,7 @@ class _Launching:
             monitor_start_time=process.start_time(os.getpid()),
             started_ns=time.time_ns(),
             notices=self.notices,
-            storage_driver="overlay",
+            storage_driver=self._driver,
             cgroup=self._limiting.path if self._limiting is not None else "",
             cgroup_unit=self._limiting.unit if self._limiting is not None else "",
             limits=self._limiting.in_force if self._limiting is not None else (),

@@ -48,7 +48,12 @@ def start(context: Context, container: Container, *, window: tuple[int, int] | N
         if status in ("running", "paused", "stopping"):
             raise WrongState(f'container "{container.name}" is running already')
         sock, context.monitor = context.monitor or spawn.spawn(debug=context.debug), None
-        wanted = {"root": context.store.root, "id": container.id, "window": window}
+        wanted = {
+            "root": context.store.root,
+            "id": container.id,
+            "window": window,
+            "storage_driver": context.storage_driver,
+        }
         try:
             sock.sendall(frames.frame(frames.START, jsontext.dumps(wanted).encode()))
         except OSError:
