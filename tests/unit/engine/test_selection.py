@@ -21,6 +21,15 @@ from storage import names, records
 from storage.store import Store
 
 NOW = time.time_ns()
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ages in what is expected are those at import."""
+    monkeypatch.setattr(time, "time_ns", lambda: NOW)
+    monkeypatch.setattr(time, "time", lambda: NOW / 1e9)
+
+
 MINUTE = 60 * 10**9
 IDS = [f"{n}" * 64 for n in "abc"]
 
