@@ -74,7 +74,7 @@ def test_fork_bomb(machine: Machine, image: str, limit: str) -> None:
 
 
 def test_without_delegation(machine: Machine) -> None:
-    """Outside of what systemd delegates there is no limit to set: the user is told, and nothing is ignored in silence."""
+    """Outside of what systemd delegates no limit can be set: the user is told, nothing is ignored in silence."""
     said = machine.sh(
         """
         loginctl terminate-user bob 2>/dev/null || true
