@@ -53,7 +53,7 @@ def run(context: Context, container: Container, request: ExecRequest) -> int:
     try:
         joined = join.start(init_pidfd, _join(context, container, request), stdio)
     except StepFailed as error:
-        status = EXIT_NOT_FOUND if error.not_found else EXIT_NOT_EXECUTABLE if error.not_executable else EXIT_FAILED
+        status = EXIT_NOT_FOUND if error.not_found else EXIT_NOT_EXECUTABLE
         raise PymanError(str(error), hint=error.hint, exit_status=status) from error
     for fd in stdio:
         if fd >= 0:
