@@ -6,7 +6,7 @@ import os
 import select
 
 from engine.containers import attach, launch, spec
-from engine.errors import EXIT_FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, PymanError, WrongState
+from engine.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, PymanError, WrongState
 from rootless import join, process, pty
 from rootless.errors import StepFailed
 from rootless.record import Record
