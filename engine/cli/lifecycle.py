@@ -234,7 +234,14 @@ class _Chosen:
     def __init__(self, containers: list[Container], errors: list[PymanError], typed: list[str]) -> None:
         self.containers = containers
         self.errors = errors
-        self.typed = typed if len(typed) == len(containers) and not errors else []
+        self._typed = typed
+
+    def word(self, container: Container) -> str:
+        """Return what the user typed for it; its ID if it was meant by --all, --filter and the like."""
+        for word in self._typed:
+            if word == container.name or container.id.startswith(word):
+                return word
+        return container.id
 
     def only(self) -> Container:
         if self.errors:
