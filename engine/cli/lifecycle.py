@@ -284,7 +284,7 @@ def _each(chosen: _Chosen, action: Callable[[Container], object]) -> int:
     from engine.cli.main import failed
 
     statuses = [failed(error) for error in chosen.errors]
-    for index, container in enumerate(chosen.containers):
+    for container in chosen.containers:
         try:
             action(container)
         except Exception as error:
