@@ -290,5 +290,5 @@ def _each(chosen: _Chosen, action: Callable[[Container], object]) -> int:
         except Exception as error:
             statuses.append(failed(error))
             continue
-        emit(f"{chosen.typed[index] if chosen.typed else container.id}\n")
+        emit(f"{chosen.word(container)}\n")
     return max(statuses, default=0)
