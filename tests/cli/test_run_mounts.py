@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.command import Pyman
+from tests.fixtures.command import Pyman, remove_tree
 
 RUN = ("run", "--rm", "--network=none")
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
-    """A directory of the host with a file and a directory."""
-    tmp_path.chmod(0o755)
-    (tmp_path / "file").write_text("from the host\n")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "inner").write_text("inner\n")
-    return tmp_path
+def here() -> Iterator[Path]:
+    """A directory of the host with a file and a directory; what subordinate ids own in it goes, too."""
+    outer = Path(tempfile.mkdtemp(prefix="pyman-test-", dir="/var/tmp"))
+    directory = outer / "here"
+    (directory / "sub").mkdir(parents=True)
+    (directory / "file").write_text("from the host\n")
+    (directory / "sub" / "inner").write_text("inner\n")
+    yield directory
+    remove_tree(outer)
 
 
 def test_binds(pyman: Pyman, busybox_image: str, here: Path) -> None:
@@ -145,7 +149,7 @@ def test_anonymous_volumes(pyman: Pyman, busybox_image: str) -> None:
 @pytest.mark.usefixtures("needs_subids")
 def test_take_over(pyman: Pyman, busybox_image: str, here: Path) -> None:
     """:U gives the tree to the container's user; links in it are not followed."""
-    outside = here.parent / f"{here.name}-outside"
+    outside = here.parent / "outside"
     outside.mkdir()
     (here / "escape").symlink_to(outside)
     pyman(*RUN, "-u", "user", "-v", f"{here}:/d:U", busybox_image, "sh", "-c", "echo x >>/d/file; touch /d/sub/y")

@@ -131,17 +131,6 @@ def test_exec(terminal: Open, pyman: Pyman, busybox_image: str) -> None:
     assert shell.end()[0] == 6
 
 
-@pytest.mark.xfail(reason="exec passes the detach keys on", raises=AssertionError)
-def test_exec_detach_keys(terminal: Open, pyman: Pyman, busybox_image: str) -> None:
-    """The command goes on after the keys."""
-    pyman(*RUN, "-d", "--name=e", busybox_image, "sleep", "1000")
-    shell = terminal("exec", "-it", "e", "sh")
-    shell.wait_for("# ")
-    shell.type("\x10\x11")
-    assert shell.end(timeout_s=2)[0] == 0
-    assert pyman.text("exec", "e", "pidof", "sh") != ""
-
-
 def test_start_with_a_terminal(terminal: Open, pyman: Pyman, busybox_image: str) -> None:
     pyman("create", "-it", "--network=none", "--name=s", busybox_image, "sh")
     shell = terminal("start", "-ai", "s", rows=28, columns=88)
