@@ -23,7 +23,6 @@ class Context:
         *,
         root: str | None = None,
         debug: bool = False,
-        runtime: str | None = None,
         storage_driver: str = "",
     ) -> None:
         self._root = root
@@ -32,7 +31,6 @@ class Context:
         self._maps: Maps | None = None
         self.monitor: socket | None = None  # stream to a monitor that waits for a container (containers/spawn.py)
         self.debug = debug
-        self.runtime = runtime
         self.storage_driver = storage_driver  # empty: the best that works
 
     @property

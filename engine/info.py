@@ -79,9 +79,9 @@ def _host(context: Context) -> dict[str, Any]:
         "memTotal": memory.get("MemTotal", 0),
         "networkBackend": "slirp4netns",
         "ociRuntime": {
-            "name": context.runtime or "pyman",
+            "name": "pyman",
             "package": "",
-            "path": context.runtime or "built in",
+            "path": "built in",
             "version": f"pyman version {VERSION}, spec: {spec.OCI_VERSION}",
         },
         "os": "linux",

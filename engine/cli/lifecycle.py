@@ -202,7 +202,6 @@ def _seconds(text: str) -> float:
 )
 def exec_(options: ExecOptions, context: Context) -> int:
     from engine.cli.request import environment_entries
-    from engine.containers import attach
     from engine.containers import exec as execution
 
     container = _one(context, options.container)
@@ -215,7 +214,6 @@ def exec_(options: ExecOptions, context: Context) -> int:
         interactive=options.interactive,
         detach=options.detach,
         privileged=options.privileged,
-        detach_keys=attach.parse_detach_keys(options.detach_keys),
     )
     return execution.run(context, container, request)
 

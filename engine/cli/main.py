@@ -34,9 +34,7 @@ class GlobalOptions(parse.Options):
         choices=("trace", "debug", "info", "warn", "warning", "error", "fatal", "panic"),
         help="debug shows where an error comes from",
     )
-    runtime: str | None = parse.text(
-        "--runtime", metavar="NAME", help="OCI runtime to use instead of the built-in one: crun, runc or a path"
-    )
+    runtime = parse.refused("--runtime", reason="other runtimes than the built-in one are not available yet")
     storage_driver: str | None = parse.text(
         "--storage-driver",
         metavar="NAME",
@@ -124,7 +122,6 @@ def open_context(globals_: GlobalOptions) -> Context:
     return Context(
         root=root,
         debug=globals_.log_level in ("debug", "trace"),
-        runtime=globals_.runtime,
         storage_driver=globals_.storage_driver or "",
     )
 

@@ -151,7 +151,7 @@ class ContainerOptions(Options):
         choices=("k8s-file", "json-file", "none"),
         help="how output is kept: k8s-file (default), json-file, none",
     )
-    log_opt: list[str] = texts("--log-opt", metavar="KEY=VALUE", help="options of the log driver: path, max-size, tag")
+    log_opt: list[str] = texts("--log-opt", metavar="KEY=VALUE", help="options of the log driver: path, max-size")
 
     # Refused, with the reason
     health = refused(

@@ -89,9 +89,7 @@ class RmOptions(Options):
 
 class ExecOptions(Options):
     detach: bool = flag("--detach", "-d", help="run in the background")
-    detach_keys: str = text(
-        "--detach-keys", metavar="KEYS", default=_DETACH_KEYS, help="keys that detach the terminal; empty for none"
-    )
+    detach_keys = refused("--detach-keys", reason="a command in the foreground ends with its exec; use --detach")
     env: list[str] = texts("--env", "-e", metavar="NAME[=VALUE]", help="set an environment variable, or pass yours")
     env_file: list[str] = texts("--env-file", metavar="FILE", help="read environment variables", complete="files")
     interactive: bool = flag("--interactive", "-i", help="keep standard input open")

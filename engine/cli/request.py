@@ -263,8 +263,10 @@ def _network(context: Context, texts: list[str]) -> str:
 def _namespace(option: str, text: str | None) -> str:
     if text in (None, "", "private"):
         return ""
-    if text == "host" or (option == "--ipc" and text in ("shareable", "none")):
-        return "" if text in ("shareable", "none") else "host"
+    if text == "host":
+        return "host"
+    if (option, text) == ("--ipc", "shareable"):
+        return ""  # private, and others may join; nobody can yet
     raise UsageError(f"{option}={text} is not available", hint="private and host are")
 
 
@@ -415,9 +417,7 @@ def _log_option(text: str) -> tuple[str, str]:
         return name, str(size_bytes("--log-opt max-size", value))
     if name == "path":
         return name, os.path.abspath(value)
-    if name == "tag":
-        return name, value
-    raise UsageError(f"--log-opt {name} is not available", hint="path, max-size and tag are")
+    raise UsageError(f"--log-opt {name} is not available", hint="path and max-size are")
 
 
 def _device(text: str) -> str:

@@ -36,7 +36,6 @@ class ExecRequest(Record):
     interactive: bool = False
     detach: bool = False
     privileged: bool = False
-    detach_keys: bytes = b""
 
 
 def run(context: Context, container: Container, request: ExecRequest) -> int:

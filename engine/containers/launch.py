@@ -86,6 +86,7 @@ def build(context: Context, container: Container, maps: Maps, window: tuple[int,
         groups=tuple(group for group in config.groups if group != "keep-groups"),
         keep_groups="keep-groups" in config.groups,
         tty_group_mapped=idmap.to_outside(maps.gids, 5) is not None,
+        private_cgroup=config.cgroupns != "host",
         private_network="network" in private_namespaces(config),
         single_id=maps.single,
         populate=tuple(

@@ -69,7 +69,8 @@ def _monitor_killed(container: Container) -> PymanError:
 
 def make_durable(container: Container) -> None:
     """What the command is about to report must survive a power cut."""
-    for path in (f"{container.dir}/config.json", container.dir, os.path.dirname(container.dir)):
+    for name in ("config.json", "state.json", "", ".."):
+        path = f"{container.dir}/{name}"
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

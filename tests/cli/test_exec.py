@@ -46,9 +46,9 @@ def test_not_running(pyman: Pyman, c: str, busybox_image: str) -> None:
 def test_surroundings(pyman: Pyman, c: str, tmp_path: Path) -> None:
     """As in the container's own process, but for what the options say."""
     (tmp_path / "env").write_text("FILE=x\n")
-    script = "pwd; echo $FROM $OWN $FILE; umask; ulimit -n; id -u; echo $HOME; mount | grep -c ' /t '; readlink /proc/self/exe"
+    script = "pwd; echo $FROM $OWN $FILE; umask; ulimit -n; id -u; echo $HOME; mount | grep -c ' /t '"
     said = pyman.text("exec", "-e", "OWN=y", f"--env-file={tmp_path}/env", c, "sh", "-c", script)
-    assert said.splitlines() == ["/home", "run y x", "0077", "99", "0", "/root", "1", "/bin/busybox"]
+    assert said.splitlines() == ["/home", "run y x", "0077", "99", "0", "/root", "1"]
     said = pyman.text(
         "exec", "-u", "user", "-w", "/tmp", "-e", "FROM=exec", c, "sh", "-c", "pwd; echo $FROM; id; echo $HOME"
     )

@@ -118,7 +118,7 @@ def test_named_volume(pyman: Pyman, busybox_image: str) -> None:
             "0 755",
         ]
         assert pyman.text(*RUN, "-v", "vol:/x:ro", busybox_image, "sh", "-c", "cat /x/made; ls /x") != ""
-        assert pyman.text("volume", "ls", "-q") == "vol"
+        assert "vol" in pyman.text("volume", "ls", "-q").split()
         # What is in it stays, the image is not copied again.
         pyman(*RUN, "-v", "vol:/x", busybox_image, "rm", "/x/group")
         result = pyman(*RUN, "-v", "vol:/etc", busybox_image, "ls", "/etc")
