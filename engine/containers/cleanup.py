@@ -18,8 +18,15 @@ def socket_path(context: Context, container_id: str) -> str:
     return f"{context.run_dir}/{container_id[:20]}.sock"
 
 
+def slirp_path(context: Context, container_id: str) -> str:
+    """Return where the container's slirp4netns takes requests for ports."""
+    return f"{context.run_dir}/{container_id[:20]}.slirp"
+
+
 def remove_socket(context: Context, container: Container) -> None:
     records.remove_file(socket_path(context, container.id))
+    if container.config.ports:
+        records.remove_file(slirp_path(context, container.id))
 
 
 def remove_container(context: Context, container: Container, *, volumes: bool = True) -> None:
