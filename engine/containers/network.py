@@ -67,7 +67,7 @@ def connect(context: Context, container: Container, init_pid: int) -> Connection
         return None
     for port in each_port(config):
         usernet.check_port_free(port.protocol, port.host_ip, port.host_port)
-    api_path = f"{context.run_dir}/{container.id[:20]}.slirp" if config.ports else ""
+    api_path = cleanup.slirp_path(context, container.id) if config.ports else ""
     return Connection(usernet.start(init_pid, slirp_options(config.network), api_path))
 
 
