@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.containers import cleanup
 from engine.errors import UsageError
 from rootless import usernet
 from rootless.record import Record
