@@ -57,9 +57,12 @@ def load(container_dir: str) -> Container:
     """Read one container. Raises FileNotFoundError if it is gone, StorageError if its record is damaged."""
     value = records.read(f"{container_dir}/config.json")
     try:
-        return Container(container_dir, ContainerConfig.from_json(value))
+        container = Container(container_dir, ContainerConfig.from_json(value))
     except (TypeError, KeyError, AttributeError) as error:
         raise StorageError(f"damaged record {container_dir}/config.json: {error}") from None
+    if container.id != os.path.basename(container_dir):
+        raise StorageError(f"damaged record {container_dir}/config.json: it belongs to another container")
+    return container
 
 
 def find(store: Store, name: str) -> Container:
