@@ -145,7 +145,7 @@ def true_state(container_dir: str) -> ContainerState:
 def _read_state(container_dir: str) -> ContainerState:
     try:
         return ContainerState.from_json(records.read(f"{container_dir}/state.json"))
-    except (FileNotFoundError, StorageError):
+    except (FileNotFoundError, StorageError, TypeError, KeyError, AttributeError):
         return ContainerState(status="exited", error="its state record was lost")
 
 
