@@ -95,11 +95,38 @@ def remove(
                         exit_status=2,
                     )
                 _stop(container, timeout_s)
+            elif container.state.error == lookup.STATE_LOST:
+                _end_unrecorded(context, container.id)
             cleanup.remove_container(context, container, volumes=volumes or container.config.remove)
     except StorageError:
-        if os.path.isdir(container.dir):
+        if not os.path.isdir(container.dir):
+            return  # its own monitor (--rm) or another command was faster, and the wish is fulfilled
+        if not force or os.path.exists(container.lock_path):
             raise
-        # Gone meanwhile: its own monitor (--rm) or another command was faster, and the wish is fulfilled.
+        os.close(os.open(container.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        remove(context, container, force=True, volumes=volumes, timeout_s=timeout_s)
+
+
+def _end_unrecorded(context: Context, container_id: str) -> None:
+    """End the monitor of a container whose record is damaged, and the container with it: its socket knows who it is."""
+    import _socket
+    import select
+
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(cleanup.socket_path(context, container_id))
+        pid = int.from_bytes(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[:4], "little")
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        sock.close()
+        return
+    hung_up = select.poll()
+    hung_up.register(sock.fileno(), select.POLLIN)
+    if not hung_up.poll(0):  # still connected, so the number is still the monitor's
+        process.send_signal(pidfd, 9)
+        process.wait_pidfd(pidfd, _MONITOR_PATIENCE_S)
+    os.close(pidfd)
+    sock.close()
 
 
 def wait_stopped(container: Container, *, interval_s: float = 0.25) -> int:
