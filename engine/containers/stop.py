@@ -147,6 +147,8 @@ def remove_damaged(context: Context, container_id: str) -> None:
     store = context.store
     if container_id not in lookup.damaged_ids(store):
         return
+    _end_unrecorded(context, container_id)
+    records.remove_file(cleanup.socket_path(context, container_id))
     trash = f"{store.trash_dir}/{container_id}~{os.getpid()}"
     os.rename(f"{store.containers_dir}/{container_id}", trash)
     cleanup.remove_tree(context, trash)
