@@ -8,7 +8,7 @@ import time
 from engine.containers import cleanup, lookup
 from engine.errors import PymanError, WrongState
 from rootless import process
-from storage import locks
+from storage import locks, records
 from storage.errors import StorageError
 
 TYPE_CHECKING = False
