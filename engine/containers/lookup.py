@@ -146,7 +146,7 @@ def _read_state(container_dir: str) -> ContainerState:
     try:
         return ContainerState.from_json(records.read(f"{container_dir}/state.json"))
     except (FileNotFoundError, StorageError, TypeError, KeyError, AttributeError):
-        return ContainerState(status="exited", error="its state record was lost")
+        return ContainerState(status="exited", error=STATE_LOST)
 
 
 def ended(state: ContainerState, exit_code: int, error: str) -> ContainerState:
