@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_REBOOTED = 255
 EXIT_KILLED = 137
+STATE_LOST = "its state record was lost"
 
 
 class Container:
