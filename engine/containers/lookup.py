@@ -117,6 +117,8 @@ def damaged_ids(store: Store) -> list[str]:
         if "~" not in entry:
             try:
                 load(f"{store.containers_dir}/{entry}")
+            except NotADirectoryError:
+                continue  # none of ours
             except (FileNotFoundError, StorageError):
                 damaged.append(entry)
     return damaged
