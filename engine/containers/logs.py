@@ -141,7 +141,7 @@ def last_lines_offset(fd: int, count: int, driver: str) -> int:
         full = 0
         for index in range(len(rows) - 2, 0 if position else -1, -1):
             entry = parse_line(rows[index], driver)
-            if entry is not None and not entry.partial:
+            if entry is not None and (not entry.partial or index == len(rows) - 2):
                 full += 1
                 if full > wanted:
                     return position + sum(len(row) + 1 for row in rows[: index + 1])
