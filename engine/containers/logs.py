@@ -136,7 +136,7 @@ def last_lines_offset(fd: int, count: int, driver: str) -> int:
         step = min(_READ_BYTES, position)
         position -= step
         tail = os.pread(fd, step, position) + tail
-        # A line of the file that is a part of a line of the container does not count by itself.
+        # A line of the file that is a part of a line of the container counts only if it is the last one, as yet.
         rows = tail.split(b"\n")
         full = 0
         for index in range(len(rows) - 2, 0 if position else -1, -1):
