@@ -132,6 +132,8 @@ def last_lines_offset(fd: int, count: int, driver: str) -> int:
     position = os.fstat(fd).st_size
     tail = b""
     wanted = count
+    if not wanted:
+        return position
     while position > 0:
         step = min(_READ_BYTES, position)
         position -= step
