@@ -30,7 +30,7 @@ def store(fresh_pyman: Pyman, tmp_path: Path) -> Iterator[Pyman]:
 
 
 def test_random_kills(store: Pyman, tmp_path: Path) -> None:
-    """After each kill `ps` tells the truth and `rm -f` works; in the end nothing is left: process, mount, socket, name."""
+    """After each kill `ps` tells the truth and `rm -f` works; nothing is left in the end: process, mount, socket."""
     print(f"seed {SEED}: repeat with PYMAN_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     mounts = Path("/proc/self/mountinfo").read_text()
