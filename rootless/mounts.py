@@ -279,8 +279,6 @@ def _copy_tree(source_fd: int, destination_fd: int) -> None:
         os.chown(name, status.st_uid, status.st_gid, dir_fd=destination_fd, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=destination_fd)
-    status = os.fstat(source_fd)
-    os.fchmod(destination_fd, stat.S_IMODE(status.st_mode))
 
 
 def _symlink(operation: Symlink, root_fd: int) -> None:
