@@ -247,6 +247,7 @@ def populate(root_fd: int, target: str, directory: str) -> None:
             _copy_tree(source_fd, destination_fd)
             status = os.fstat(source_fd)
             os.fchown(destination_fd, status.st_uid, status.st_gid)
+            os.fchmod(destination_fd, stat.S_IMODE(status.st_mode))
         finally:
             os.close(source_fd)
     except (FileNotFoundError, NotADirectoryError):
