@@ -107,8 +107,11 @@ def _converse(
     if name != messages.MOUNTS_READY:
         raise _ended(name, fields)
     before_start(pid)
-    messages.send(sock, messages.START)
-    name, failure, _ = messages.receive(sock)
+    try:
+        messages.send(sock, messages.START)
+        name, failure, _ = messages.receive(sock)
+    except (BrokenPipeError, ConnectionResetError):  # killed before it read that
+        raise _ended("", {}) from None
     if name:
         raise _ended(name, failure)
     return fields, console_fd
