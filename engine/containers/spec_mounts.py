@@ -17,7 +17,7 @@ def mounts(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
     users = [_user_mount(mount, config, facts, index) for index, mount in enumerate(config.mounts)]
     taken = {entry["destination"] for entry in users}
     if config.read_only and config.read_only_tmpfs:
-        for path in _READ_ONLY_TMPFS:
+        for path in (path for path in _READ_ONLY_TMPFS if path not in taken):
             options = ["rw", "rprivate", "nosuid", "nodev", "tmpcopyup", "mode=1777"]
             users.append({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options})
     ours = [entry for entry in _files(config, facts) if entry["destination"] not in taken]
