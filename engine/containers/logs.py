@@ -119,7 +119,7 @@ def parse_line(line: bytes, driver: str) -> Entry | None:
             value = jsontext.loads(line)
             text = value["log"].encode()
             return Entry(value["stream"], value["time"], text.removesuffix(b"\n"), not text.endswith(b"\n"))
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             return None
     parts = line.split(b" ", 3)
     if len(parts) != 4 or parts[1] not in (b"stdout", b"stderr"):
