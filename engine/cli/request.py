@@ -307,6 +307,8 @@ def parse_publish(text: str) -> list[PortMapping]:
         raise UsageError(f"--publish {text!r}: the two ranges differ in length")
     if host and host_ip in ("0.0.0.0", "*"):
         host_ip = ""
+    if host_ip:
+        _check_address(f"--publish {text!r}", host_ip)
     count = container_last - container_first + 1
     if not host:
         return [PortMapping(0, container_first + n, protocol, host_ip) for n in range(count)]
