@@ -68,6 +68,7 @@ def _standard(config: ContainerConfig, facts: HostFacts) -> list[MountEntry]:
         entries[4:] = [
             {"destination": path, "type": "bind", "source": path, "options": ["rbind", *locked]}
             for path in ("/dev/mqueue", "/dev/shm")
+            if path == "/dev/shm" or facts.host_mqueue
         ]
     if facts.unified_cgroup and config.network != "host":
         mode = "rw" if config.privileged else "ro"
