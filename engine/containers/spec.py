@@ -40,6 +40,7 @@ class HostFacts(Record):
     container_dir: str  # absolute; holds hosts, resolv.conf, hostname
     volumes_dir: str
     unified_cgroup: bool = False
+    host_mqueue: bool = True  # whether the host has /dev/mqueue, for --ipc=host
     init_path: str = ""  # the helper of --init
     zoneinfo: str = ""  # --tz: the host's file for /etc/localtime
     apt_conf: bool = False  # single-id mode: tell apt not to change its user
