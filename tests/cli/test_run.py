@@ -266,8 +266,6 @@ def test_timezone(pyman: Pyman, busybox_image: str) -> None:
 
 
 def test_namespaces(pyman: Pyman, busybox_image: str) -> None:
-    if not Path("/dev/mqueue").exists():
-        pytest.skip("needs /dev/mqueue")
     script = "for n in cgroup ipc mnt net pid user uts; do readlink /proc/self/ns/$n; done"
     host = [os.readlink(f"/proc/self/ns/{name}") for name in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")]
     private = lines(pyman.text(*RUN, busybox_image, "sh", "-c", script))
@@ -310,7 +308,7 @@ def test_name(pyman: Pyman, busybox_image: str) -> None:
     first = pyman.container_ids()
     pyman("run", "--name=one", "--replace", "--network=none", busybox_image, "true")
     assert len(pyman.container_ids()) == 1 and pyman.container_ids() != first
-    pyman("run", "-d", "--name=two", "--network=none", busybox_image, "sleep", "1000")
+    pyman("run", "-d", "--name=two", "--stop-timeout=0", "--network=none", busybox_image, "sleep", "1000")
     pyman("run", "-d", "--name=two", "--replace", "--stop-timeout=0", "--network=none", busybox_image, "sleep", "1000")
     assert pyman.text("ps", "--format", "{{.Names}}") == "two"
     pyman("run", "--network=none", busybox_image, "true")
