@@ -66,13 +66,25 @@ class LogFile:
         os.close(self._fd)
 
     def _append(self, data: bytes) -> None:
-        if self._max_bytes and self._size and self._size + len(data) > self._max_bytes:
-            self._rotate()
+        """Write whole lines, as many to each file as fit."""
+        while data:
+            room = self._max_bytes - self._size if self._max_bytes else len(data)
+            piece = data
+            if len(data) > room:
+                fits = data.rfind(b"\n", 0, max(room, 0)) + 1
+                if not fits and self._size:
+                    self._rotate()
+                    continue
+                piece = data[: fits or data.index(b"\n") + 1]
+            self._write(piece)
+            data = data[len(piece) :]
+
+    def _write(self, data: bytes) -> None:
+        self._size += len(data)
         view = memoryview(data)
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
-            self._size += len(data)
         except OSError:
             # A full disk must not stop the container; the loss is counted and shows in its state.
             self.lost_bytes += len(view)
