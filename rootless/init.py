@@ -129,6 +129,7 @@ def _run(launch: Launch, sock: _socket.socket, stdio: tuple[int, int, int]) -> N
         seccomp_programs=launch.seccomp_programs,
         single_id=launch.single_id,
         keep_groups=launch.keep_groups,
+        parent=sock,
     )
     execute(process["args"], environment(process, user))
 
@@ -285,9 +286,12 @@ def apply_process(
     seccomp_programs: tuple[bytes, ...] = (),
     single_id: bool = False,
     keep_groups: bool = False,
-    outlives_parent: bool = False,
+    parent: _socket.socket | None = None,
 ) -> None:
-    """Drop to what the process may be, in the order that keeps each step possible; execve is next."""
+    """Drop to what the process may be, in the order that keeps each step possible; execve is next.
+
+    `parent` is the stream to the process with which this one shall end; None: with none.
+    """
     for limit in process.get("rlimits", []):
         _set_rlimit(limit["type"], limit["soft"], limit["hard"])
     os.umask(process["user"].get("umask", 0o022))
@@ -304,8 +308,9 @@ def apply_process(
     # As the user, so that a directory that they may not enter fails here and not with the rights of root.
     _change_directory(process["cwd"])
     # After the last change of ids, which clears it (prctl(2)).
-    if not outlives_parent:
+    if parent is not None:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _end_with_parent(parent)
     if process.get("noNewPrivileges") or single_id:
         syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
         capabilities.take_on(sets)
@@ -316,6 +321,18 @@ def apply_process(
             capabilities.take_on(capabilities.sets_for(capabilities.limit_to_kernel(-1), root=True))
         _install(seccomp_programs)
         capabilities.take_on(sets)
+
+
+def _end_with_parent(parent: _socket.socket) -> None:
+    """End if the parent is gone already: its death signal was not set yet. Its number is no help, it is outside (0)."""
+    try:
+        if parent.recv(1, _socket.MSG_DONTWAIT | _socket.MSG_PEEK):
+            return
+    except BlockingIOError:
+        return  # nothing to read, and the other end is open
+    except OSError:
+        pass
+    os._exit(125)
 
 
 def _capability_sets(process: Process, user: User, added: int | None) -> capabilities.CapabilitySets:

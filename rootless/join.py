@@ -139,7 +139,7 @@ def _become_command(join: Join, sock: _socket.socket, stdio: tuple[int, int, int
             seccomp_programs=join.seccomp_programs,
             single_id=join.single_id,
             keep_groups=join.keep_groups,
-            outlives_parent=join.outlives_caller,
+            parent=None if join.outlives_caller else sock,
         )
         init.execute(join.process["args"], init.environment(join.process, user))
     except BaseException as error:

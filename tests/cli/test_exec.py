@@ -124,6 +124,14 @@ def test_signals(pyman: Pyman, c: str) -> None:
     command.terminate()
     said, _ = command.communicate(timeout=10)
     assert (command.returncode, said) == (3, "got\n")
+    command = pyman.start("exec", c, "sleep", "1234")
+    while "1234" not in pyman.text("exec", c, "ps"):
+        pass
+    command.kill()
+    command.communicate()
+    deadline = time.monotonic() + 10
+    while "1234" in pyman.text("exec", c, "ps"):
+        assert time.monotonic() < deadline, pyman.text("exec", c, "ps")
 
 
 def test_the_container_ends_meanwhile(pyman: Pyman, c: str) -> None:
