@@ -236,10 +236,10 @@ class _Chosen:
 
     def word(self, container: Container) -> str:
         """Return what the user typed for it; its ID if it was meant by --all, --filter and the like."""
-        for word in self._typed:
-            if word == container.name or container.id.startswith(word):
-                return word
-        return container.id
+        if container.name in self._typed:
+            return container.name
+        names = {other.name for other in self.containers}  # "b" is a name first, then the beginning of an ID
+        return next((w for w in self._typed if container.id.startswith(w) and w not in names), container.id)
 
     def only(self) -> Container:
         if self.errors:
