@@ -64,7 +64,15 @@ def notices(maps: Maps) -> tuple[str, ...]:
     return ()
 
 
-def build(context: Context, container: Container, maps: Maps, window: tuple[int, int] | None, driver: str) -> Launch:
+def build(
+    context: Context,
+    container: Container,
+    maps: Maps,
+    *,
+    identity: str,
+    window: tuple[int, int] | None,
+    driver: str,
+) -> Launch:
     """Return what init needs. Runs in init itself, with the rights of the caller."""
     from rootless import init
 
@@ -96,7 +104,7 @@ def build(context: Context, container: Container, maps: Maps, window: tuple[int,
             if mount.type == "volume" and "nocopy" not in mount.options
         ),
         take_over=tuple(spec_mounts.host_source(mount, facts) for mount in config.mounts if "U" in mount.options),
-        identity=_identity(config),
+        identity=identity,
         added_capabilities=spec.added_mask(config),
         seccomp_programs=seccomp_programs(context, config, single_id=maps.single),
         window=window,
@@ -136,8 +144,11 @@ def root_of(context: Context, container: Container, driver: str) -> Root:
     return Root("overlay", (config.rootfs,), upper, work)
 
 
-def _identity(config: ContainerConfig) -> str:
-    """Return the passwd line for a caller who keeps their id in the container, or for a number that has no name."""
+def identity(config: ContainerConfig) -> str:
+    """Return the passwd line for a caller who keeps their id in the container, or for a number that has no name.
+
+    For the monitor: init, whose id map is just being written, has the overflow id (65534, nobody) or 0.
+    """
     if not config.userns.startswith("keep-id"):
         uid, _, gid = config.user.partition(":")
         return f"{uid}:{uid}:{gid if gid.isdecimal() else 0}:/" if uid.isdecimal() else ""

@@ -71,6 +71,7 @@ class _Launching:
         self._limiting: limiting.Limiting | None = None
         self.maps = launch.maps_for(context, container.config)
         self.private = launch.private_namespaces(container.config)
+        self._identity = launch.identity(container.config)
         self.notices = launch.notices(self.maps)
         self._driver = ""
 
@@ -101,7 +102,14 @@ class _Launching:
 
     def build(self) -> Launch:
         """Runs in init, while the id maps are written."""
-        return launch.build(self.context, self._container, self.maps, self._window, self._driver)
+        return launch.build(
+            self.context,
+            self._container,
+            self.maps,
+            identity=self._identity,
+            window=self._window,
+            driver=self._driver,
+        )
 
     def forked(self, pid: int) -> None:
         self._limiting = limiting.begin(self._container.config, pid)
