@@ -5,7 +5,6 @@ from __future__ import annotations
 EXIT_FAILED = 125  # pyman itself failed
 EXIT_NOT_EXECUTABLE = 126  # the command of the container exists but cannot be executed
 EXIT_NOT_FOUND = 127  # the command of the container does not exist
-EXIT_SIGNAL_BASE = 128  # 128 + N: the container's first process died by signal N
 
 
 class PymanError(Exception):

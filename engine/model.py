@@ -128,13 +128,6 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
-class ProcessRef(Record):
-    """A process, known again after its number is reused: start time in clock ticks after boot (proc(5), field 22)."""
-
-    pid: int
-    start_time: int
-
-
 class ContainerState(Record):
     """What changes. `boot_id` tells in which boot the process references mean something."""
 
@@ -149,7 +142,6 @@ class ContainerState(Record):
     exit_code: int = 0
     oom_killed: bool = False
     error: str = ""  # why the last start failed
-    stopped_by_user: bool = False
     restart_count: int = 0
     notices: tuple[str, ...] = ()  # what is different from what was asked: single-id mode, no limits, ...
     cgroup: str = ""  # path below /sys/fs/cgroup

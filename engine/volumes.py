@@ -8,7 +8,7 @@ import time
 
 from engine.errors import InUse, NotFound, PymanError
 from rootless.record import Record
-from storage import records
+from storage import names, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from engine.context import Context
     from storage.store import Store
-
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 class Volume(Record):
@@ -42,10 +40,10 @@ def data_dir(store: Store, name: str) -> str:
 
 def check_name(name: str) -> None:
     """Raise PymanError for a name that no volume can have."""
-    if not name or len(name) > 200 or not _NAME_CHARACTERS.issuperset(name) or not (name[0].isalnum()):
+    if not names.is_valid(name):
         raise PymanError(
             f'"{name}" is no name for a volume',
-            hint="letters, digits and _.- are allowed, a letter or digit comes first",
+            hint=names.RULE,
         )
 
 
@@ -76,7 +74,7 @@ def create(store: Store, name: str = "", labels: Iterable[tuple[str, str]] = (),
 
 def find(store: Store, name: str) -> Volume:
     """Find by name, or by a beginning that no other volume has. Raises NotFound."""
-    if name and _NAME_CHARACTERS.issuperset(name) and not name.startswith("."):
+    if names.is_valid(name):
         try:
             return _load(store, name)
         except FileNotFoundError:
@@ -131,7 +129,7 @@ def users(store: Store) -> dict[str, list[str]]:
 
 def remove(context: Context, name: str) -> None:
     """Remove a volume that no container uses; a damaged one, too. Raises InUse, NotFound."""
-    if not (name and _NAME_CHARACTERS.issuperset(name) and os.path.isdir(f"{context.store.volumes_dir}/{name}")):
+    if not (names.is_valid(name) and os.path.isdir(f"{context.store.volumes_dir}/{name}")):
         name = find(context.store, name).name
     using = users(context.store).get(name)
     if using:

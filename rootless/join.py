@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 
-from rootless import init, messages, syscalls, users
+from rootless import init, messages, process, syscalls, users
 from rootless.constants import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -151,5 +151,4 @@ def _become_command(join: Join, sock: _socket.socket, stdio: tuple[int, int, int
 def wait(joined: Joined) -> int:
     """Reap the command; its exit status, 128 + N for a death by signal N."""
     _, status = os.waitpid(joined.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+    return process.exit_code(status)

@@ -34,6 +34,12 @@ def is_alive(pid: int, started: int) -> bool:
     return pid > 0 and started > 0 and start_time(pid) == started
 
 
+def exit_code(wait_status: int) -> int:
+    """Return the exit status as a shell tells it: 128 + N for a death by signal N."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return 128 - code if code < 0 else code
+
+
 def open_pidfd(pid: int, started: int) -> int | None:
     """Return a pidfd that surely means the process that started at `started`, or None if that is gone."""
     if pid <= 0:

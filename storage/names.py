@@ -7,6 +7,14 @@ import os
 from storage.errors import NameTaken
 from storage.records import remove_file
 
+_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+RULE = "letters, digits and _.- are allowed, a letter or digit comes first"
+
+
+def is_valid(name: str) -> bool:
+    """Tell whether a container or volume can have this name, by Podman's rule (and at most 200 characters)."""
+    return 0 < len(name) <= 200 and _CHARACTERS.issuperset(name) and name[0].isalnum()
+
 
 def claim(directory: str, name: str, target_id: str) -> None:
     """Make `name` mean `target_id`. Raises NameTaken if it means something already."""

@@ -79,7 +79,6 @@ def _state(container: Container) -> dict[str, Any]:
         "Error": state.error,
         "StartedAt": Time(state.started_ns),
         "FinishedAt": Time(state.finished_ns),
-        "StoppedByUser": state.stopped_by_user,
         "CgroupPath": state.cgroup,
         "CheckpointedAt": Time(0),
         "RestoredAt": Time(0),

@@ -159,10 +159,11 @@ def _damaged(context: Context, options: RmOptions) -> list[str]:
 
 @verb(WaitOptions, examples=(("wait for a job and print its exit status", "pyman wait job"),))
 def wait(options: WaitOptions, context: Context) -> int:
+    from engine.cli.times import parse_duration
     from engine.containers import stop as stopping
     from engine.errors import NotFound
 
-    interval_s = _seconds(options.interval)
+    interval_s = parse_duration(options.interval)
     names = options.containers or ([selection.latest_container(context.store).id] if options.latest else [])
     if not names:
         raise UsageError("name the containers to wait for")
@@ -180,17 +181,6 @@ def wait(options: WaitOptions, context: Context) -> int:
             stopping.wait_stopped(container, interval_s=interval_s)
         emit(f"{stopping.exit_code_of(container)}\n")
     return 0
-
-
-def _seconds(text: str) -> float:
-    """Parse 250ms, 2s, 1m; a bare number is milliseconds, as in Podman."""
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    digits = text.rstrip("hms")
-    unit = text[len(digits) :] or "ms"
-    try:
-        return float(digits) * units[unit]
-    except (ValueError, KeyError):
-        raise UsageError(f"--interval {text!r}: not a duration such as 250ms or 2s") from None
 
 
 @verb(

@@ -6,7 +6,6 @@ A listing is made of rows. A Row is a dict from field names (of `--format`) to w
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
@@ -201,14 +200,6 @@ def go_time(ns: int) -> str:
         return "0001-01-01 00:00:00 +0000 UTC"
     date, clock, fraction, zone, name = _parts(ns)
     return f"{date} {clock}{fraction} {zone} {name}"
-
-
-def is_terminal() -> bool:
-    """Tell whether stdout is a terminal."""
-    try:
-        return os.isatty(1)
-    except OSError:
-        return False
 
 
 def _parts(ns: int) -> tuple[str, str, str, str, str]:

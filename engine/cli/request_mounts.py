@@ -17,7 +17,6 @@ _VOLUME_OPTIONS = frozenset(
 )
 _TMPFS_OPTIONS = frozenset("ro rw nosuid suid nodev dev noexec exec noatime tmpcopyup notmpcopyup".split())
 _TMPFS_VALUES = ("size", "mode", "uid", "gid", "nr_inodes", "huge", "nr_blocks")
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 def mounts(options: ContainerOptions) -> tuple[Mount, ...]:
@@ -72,17 +71,16 @@ def _bind_or_volume(option: str, source: str, destination: str, options: tuple[s
                 f"{option}: {source}: no such file or directory", hint="make it first; a volume's name has no '/'"
             )
         return Mount("overlay" if "O" in options else "bind", destination, source, options)
-    check_volume_name(source)
+    _check_volume(source)
     if "O" in options:
         raise UsageError(f"{option}: O is for directories of the host, not for volumes")
     return Mount("volume", destination, source, options)
 
 
-def check_volume_name(name: str) -> None:
-    if not name or not _NAME_CHARACTERS.issuperset(name) or not name[0].isalnum() or len(name) > 200:
-        raise UsageError(
-            f"invalid volume name {name[:60]!r}", hint="letters, digits, '_', '.' and '-', a letter or digit first"
-        )
+def _check_volume(name: str) -> None:
+    from engine import volumes  # few containers have one
+
+    volumes.check_name(name)
 
 
 def _destination(option: str, path: str) -> str:
@@ -134,7 +132,7 @@ def mount(text: str) -> Mount:
     options = tuple(_bind_option(option, name, value) for name, value in values.items())
     if kind == "volume":
         if source is not None:
-            check_volume_name(source)
+            _check_volume(source)
         return Mount("volume", target, source or "", options)
     if source is None:
         raise UsageError(f"{option}: a bind needs a source")

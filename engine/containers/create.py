@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from engine.images.local import Image
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 class Request(Record):
@@ -93,11 +92,8 @@ def _write_new(path: str, value: object) -> None:
 
 def check_name(name: str) -> None:
     """Raise UsageError for a name that Podman would refuse, too."""
-    if not name or not _NAME_CHARACTERS.issuperset(name) or not name[0].isalnum() or len(name) > 200:
-        raise UsageError(
-            f"invalid container name {name[:60]!r}",
-            hint="names consist of letters, digits, '_', '.' and '-', a letter or digit first",
-        )
+    if not names.is_valid(name):
+        raise UsageError(f"invalid container name {name[:60]!r}", hint=names.RULE)
 
 
 def _free_name(context: Context) -> str:

@@ -135,7 +135,9 @@ def root_of(context: Context, container: Container, driver: str) -> Root:
     if driver == "copy":
         return Root("directory", path=f"{container.dir}/rootfs")
     if not config.rootfs:
-        lower = tuple(f"{context.store.layers_dir}/{layer}/diff" for layer in reversed(config.layers))
+        # The topmost of a layer that an image has twice decides, and overlay refuses one directory in two places.
+        layers = dict.fromkeys(reversed(config.layers))
+        lower = tuple(f"{context.store.layers_dir}/{layer}/diff" for layer in layers)
         return Root("overlay", lower, upper, work)
     if not config.rootfs_overlay:
         return Root("directory", path=config.rootfs)

@@ -254,8 +254,7 @@ def serve(monitor: Monitor, init: Init, state: ContainerState, stdio: Stdio) -> 
     monitor.drain()
     if monitor.log is not None:
         monitor.log.close()
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+    return process.exit_code(status)
 
 
 def on_stdin(monitor: Monitor, stdin: StdinPipe, events: int) -> None:

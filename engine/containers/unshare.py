@@ -37,8 +37,7 @@ def run(context: Context, command: list[str]) -> int:
     os.close(go_write)
     _, status = os.waitpid(pid, 0)
     os.close(pidfd)
-    code = os.waitstatus_to_exitcode(status)
-    return 128 - code if code < 0 else code
+    return process.exit_code(status)
 
 
 def _execute(command: list[str], go_read: int) -> None:
