@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from engine.errors import InUse, NotFound, PymanError
+from engine.errors import InUse, NotFound, PymanError, UsageError
 from rootless.record import Record
 from storage import names, records
 
@@ -39,9 +39,9 @@ def data_dir(store: Store, name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raise PymanError for a name that no volume can have."""
+    """Raise UsageError for a name that no volume can have."""
     if not names.is_valid(name):
-        raise PymanError(
+        raise UsageError(
             f'"{name}" is no name for a volume',
             hint=names.RULE,
         )
