@@ -14,10 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fixtures import busybox, debian
 from tests.fixtures.command import COMMAND, Pyman, remove_tree
 from tests.fixtures.registry import Registry
+
+# Time is measured by `make bench`; a busy machine must not fail an example.
+settings.register_profile("pyman", deadline=None)
+settings.load_profile("pyman")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
